@@ -1,0 +1,72 @@
+# Every target makes what it needs first; what is already there costs nothing.
+#   make test ARGS='-k ledger -x'    hands ARGS to pytest
+#   make setup PYTHON=python3.13     makes the environment, when there is none, with this Python instead of the newest
+
+OPENCODE_VERSION := 1.18.33
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+LINKED := $(VENV)/.opencode-$(OPENCODE_VERSION)
+CODE := src tests benchmark
+ARGS ?=
+
+# Which OpenCode the demo, the tests and the benchmarks run: the one setup found, unless the caller names another.
+ASKED_OPENCODE := $(MESHFLEET_OPENCODE)
+MESHFLEET_OPENCODE ?= $(CURDIR)/$(BIN)/opencode
+RUN := MESHFLEET_OPENCODE='$(MESHFLEET_OPENCODE)' $(BIN)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench clean FORCE
+
+help:
+	@echo 'make setup   a virtual environment in $(VENV), and OpenCode when it is not on PATH'
+	@echo 'make demo    three real OpenCode processes hand work to each other'
+	@echo 'make test    all tests, those with the real OpenCode included'
+	@echo 'make lint    style, types, and which floor may import which'
+	@echo 'make format  rewrite the code in the style that lint wants'
+	@echo 'make bench   measure, and say against what'
+	@echo 'make clean   remove whatever these targets made'
+
+setup: $(INSTALLED) $(LINKED)
+
+demo: setup
+	$(RUN)/meshfleet demo $(ARGS)
+
+# Two workers, and loadgroup: tests that drive the real OpenCode (7 to 11 s of processor each) share a worker and run
+# one after the other, the fast ones use the other core meanwhile, and one summary closes the run.
+test: setup
+	$(RUN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict $(CODE)
+	$(BIN)/lint-imports --no-logo
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: setup
+	$(RUN)/python -m benchmark $(ARGS)
+
+clean:
+	rm -rf $(VENV) .tools .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+
+# Made again when its Python is gone, or when the folder was moved or copied: an environment holds absolute paths.
+ifneq ($(shell test -x $(BIN)/python && cat $(INSTALLED) 2>/dev/null),$(CURDIR))
+$(INSTALLED): FORCE
+endif
+$(INSTALLED): pyproject.toml constraints.txt scripts/setup-venv scripts/find-python
+	@scripts/setup-venv $(VENV) $(INSTALLED)
+
+# The link may lead nowhere although it was made: somebody moved or removed the OpenCode behind it.
+ifneq ($(shell test -x $(BIN)/opencode && echo stands),stands)
+$(LINKED): FORCE
+endif
+$(LINKED): scripts/setup-opencode $(INSTALLED)
+	@MESHFLEET_OPENCODE='$(ASKED_OPENCODE)' scripts/setup-opencode $(VENV) $(OPENCODE_VERSION)
+	@touch $@
+
+FORCE:

@@ -1,0 +1,196 @@
+"""The rows of the ledger and the words their fields may hold; no rule lives here.
+
+Rows are plain dicts described by `TypedDict`s: what a newer version added and this one does not know is carried
+along untouched. Times are integers, milliseconds since the epoch. A row in memory is never changed in place; a
+transaction puts a new dict in its stead.
+"""
+
+from __future__ import annotations
+
+import time
+from enum import StrEnum
+from typing import Any, Final, NotRequired, TypedDict
+from uuid import uuid4
+
+Row = dict[str, Any]
+
+SCHEMA_VERSION: Final = 2
+"""The newest v0.9 schema; ours stays readable by its readers, so the number stays too."""
+
+ORCHESTRATOR: Final = "orchestrator"
+"""The inbox every fleet has beside those of its agents."""
+EVERYONE: Final = "*"
+"""As a recipient: every other agent of the fleet."""
+
+
+class FleetStatus(StrEnum):
+    """Where a fleet stands; it has ended when every agent has."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    FAILED = "failed"
+
+
+class AgentStatus(StrEnum):
+    """Where an agent stands."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    CANCELLED = "cancelled"
+
+    @property
+    def has_ended(self) -> bool:
+        """True once nothing of the agent runs or will run by itself."""
+        return self not in {AgentStatus.PENDING, AgentStatus.RUNNING}
+
+
+class MessageType(StrEnum):
+    """What a message asks of the one who gets it."""
+
+    HANDOFF = "handoff"
+    QUESTION = "question"
+    RESULT = "result"
+    ALERT = "alert"
+    REQUEST_HELP = "request_help"
+
+
+class Reason(StrEnum):
+    """Why an attempt did not succeed, or an agent was ended."""
+
+    EXIT = "exit"
+    TIMEOUT = "timeout"
+    STALL = "stall"
+    SPAWN = "spawn"
+    KILLED = "killed"
+    NO_ANSWER = "no_answer"
+    WRONG_AGENT = "wrong_agent"
+    PROVIDER = "provider"
+    BUDGET = "budget"
+
+
+class FleetRow(TypedDict):
+    """A fleet; `completed_at` is there once it has ended."""
+
+    id: str
+    status: str
+    created_at: int
+    completed_at: NotRequired[int]
+    timeout_ms: NotRequired[int]
+
+
+class SupervisorRow(TypedDict):
+    """The process that looks after an agent: a pid means nothing without its start time and boot."""
+
+    pid: int
+    start_time: float
+    boot_id: str
+
+
+class TokensRow(TypedDict):
+    """Tokens of a run as OpenCode counts them, summed over its steps."""
+
+    total: int
+    input: int
+    output: int
+    reasoning: int
+    cache_read: int
+    cache_write: int
+
+
+class AgentRow(TypedDict):
+    """An agent: what it was asked, and how it stands."""
+
+    id: str
+    fleet_id: str
+    role: str
+    prompt: str
+    status: str
+    agent_file: NotRequired[str]
+    pid: NotRequired[int]
+    output: NotRequired[str]
+    error: NotRequired[str]
+    started_at: NotRequired[int]
+    completed_at: NotRequired[int]
+    retry_count: NotRequired[int]
+    created_at: NotRequired[int]
+    cwd: NotRequired[str]
+    supervisor: NotRequired[SupervisorRow]
+    attempt: NotRequired[int]
+    reason: NotRequired[str]
+    session_id: NotRequired[str]
+    tokens: NotRequired[TokensRow]
+    cost: NotRequired[float]
+
+
+class AttemptRow(TypedDict):
+    """One `opencode run` of an agent, keyed `agent_id/number`; settled once it has `ended_at`."""
+
+    agent_id: str
+    number: int
+    started_at: int
+    pid: NotRequired[int]
+    start_time: NotRequired[float]
+    boot_id: NotRequired[str]
+    ended_at: NotRequired[int]
+    exit: NotRequired[int]
+    ok: NotRequired[bool]
+    reason: NotRequired[str]
+    error: NotRequired[str]
+    session_id: NotRequired[str]
+    tokens: NotRequired[TokensRow]
+    cost: NotRequired[float]
+
+
+class MessageRow(TypedDict):
+    """A message; `recipients` is stored for a broadcast, resolved when it was sent."""
+
+    id: str
+    from_agent_id: str
+    to_agent_id: str
+    fleet_id: str
+    type: str
+    payload: str
+    timestamp: int
+    acknowledged: bool
+    correlation_id: NotRequired[str]
+    recipients: NotRequired[list[str]]
+
+
+class ReceiptRow(TypedDict):
+    """That an agent did something about a message; the first one of its key stands."""
+
+    message_id: str
+    agent_id: str
+    action: str
+    timestamp: int
+    note: NotRequired[str]
+
+
+def now_ms() -> int:
+    """The wall clock, in ms since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def new_id() -> str:
+    """A fresh id: the text of a random UUID."""
+    return str(uuid4())
+
+
+def attempt_key(agent_id: str, number: int) -> str:
+    """The key of an attempt's row, which is also the marker its processes carry in their environment."""
+    return f"{agent_id}/{number}"
+
+
+def receipt_key(message_id: str, agent_id: str, action: str) -> str:
+    """The key of a receipt's row."""
+    return f"{message_id}:{agent_id}:{action}"
+
+
+def recipients_of(message: Row) -> list[str]:
+    """Everyone a stored message was sent to."""
+    recipients = message.get("recipients")
+    return list(recipients) if recipients is not None else [message["to_agent_id"]]

@@ -1,0 +1,80 @@
+"""What every test gets: a home of its own, a clean environment, and the real OpenCode when it asks for it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import hypothesis
+import pytest
+
+OPENCODE_TIMEOUT_S: Final = 300
+# read before any test's environment is cleaned
+_ASKED_OPENCODE: Final = os.environ.get("MESHFLEET_OPENCODE")
+_OWN_VARIABLES: Final = ("MESHFLEET_", "AGENT_MESH_", "OPENCODE")
+
+# A shared machine may stall for a moment: slowness is pytest-timeout's to judge, not each example's.
+hypothesis.settings.register_profile("meshfleet", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("meshfleet")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests of the real OpenCode one worker, one after the other, and time enough."""
+    for item in items:
+        if item.get_closest_marker("opencode") is None:
+            continue
+        item.add_marker(pytest.mark.xdist_group("opencode"))
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(OPENCODE_TIMEOUT_S))
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the test's own HOME; no variable or configuration of the user's reaches the test."""
+    for name in os.environ:
+        if name.startswith(_OWN_VARIABLES):
+            monkeypatch.delenv(name)
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    for name, below in {
+        "XDG_CACHE_HOME": ".cache",
+        "XDG_CONFIG_HOME": ".config",
+        "XDG_DATA_HOME": ".local/share",
+        "XDG_RUNTIME_DIR": ".run",
+        "XDG_STATE_HOME": ".local/state",
+    }.items():
+        monkeypatch.setenv(name, str(folder / below))
+    return folder
+
+
+@pytest.fixture
+def ledger_file(tmp_path: Path) -> Path:
+    """Return where the test's own ledger may be; nothing is there yet but the folder."""
+    folder = tmp_path / "ledger"
+    folder.mkdir()
+    return folder / "agent-mesh.json"
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Run tests marked anyio on asyncio, which is what the server runs on."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def opencode_binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the real OpenCode; where there is none the test fails, since a skipped proof proves nothing."""
+    beside_python = Path(sys.executable).with_name("opencode")
+    found = _ASKED_OPENCODE or shutil.which("opencode") or str(beside_python)
+    clean_home = {**os.environ, "HOME": str(tmp_path_factory.mktemp("opencode-home"))}
+    try:
+        subprocess.run([found, "--version"], env=clean_home, check=True, capture_output=True, timeout=60)
+    except (OSError, subprocess.SubprocessError) as error:
+        pytest.fail(f"no working opencode: {error}; run make setup, or name one in MESHFLEET_OPENCODE")
+    return Path(shutil.which(found) or found).absolute()

@@ -1,0 +1,224 @@
+"""Folding the journal into a new snapshot, so that opening stays fast and the snapshot stays readable by others.
+
+The long part, writing the snapshot, happens without the ledger's lock. The rename is the commit point: before it the
+old snapshot and journal are whole, after it the new ones are.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock, Timeout
+
+from meshfleet.errors import MeshfleetError, Unavailable
+from meshfleet.ledger import journal, snapshot
+from meshfleet.ledger.files import PRIVATE_FILE, explained
+from meshfleet.ledger.lock import LedgerLock
+from meshfleet.ledger.replica import Moved, Replica
+from meshfleet.ledger.state import State
+from meshfleet.model import now_ms
+from meshfleet.settings import beside
+
+log = logging.getLogger(__name__)
+
+QUIET_S: Final = 0.5
+"""How long nobody writes before the journal is folded."""
+QUIET_FACTOR: Final = 20
+"""A compaction that took long is not repeated before this many times its duration has passed in quiet."""
+LEAST_JOURNAL: Final = 1024 * 1024
+"""The journal is folded without waiting for quiet when it outgrows this, and the snapshot, in bytes."""
+LARGEST_AT_EXIT: Final = 8 * 1024 * 1024
+"""A process that ends leaves a snapshot larger than this, in bytes, to those that stay, so as to end promptly."""
+
+
+def compact(replica: Replica, mutex: threading.RLock, lock: LedgerLock, timeout_ms: int) -> bool:
+    """Fold the journal into the next snapshot; False when there was nothing to fold or somebody else was at it.
+
+    Raises:
+        Busy: The ledger's lock was held past the deadline; the ledger is as it was.
+        Unavailable: The disk refused; the ledger is as it was.
+    """
+    if not replica.data_file.exists():
+        return False
+    try:
+        with FileLock(beside(replica.data_file, "compact.lock"), blocking=False, mode=PRIVATE_FILE):
+            return _compact_alone(replica, mutex, lock, timeout_ms)
+    except Timeout:
+        return False
+    except OSError as error:
+        raise explained(error, "compact", replica.data_file) from None
+
+
+def _compact_alone(replica: Replica, mutex: threading.RLock, lock: LedgerLock, timeout_ms: int) -> bool:
+    with mutex:
+        try:
+            replica.refresh()
+        except (Moved, journal.Damaged):
+            return False
+        if not replica.records_since_snapshot:
+            return False
+        state, seq, offset = replica.state.copy(), replica.seq, replica.offset
+        generation, identity = replica.generation, replica.identity
+    target = beside(replica.data_file, "snapshot.tmp")
+    fd = _write_snapshot(replica, target, state, generation + 1, seq)
+    try:
+        with mutex, lock.held(timeout_ms):
+            replica.refresh_under_lock()
+            if replica.identity != identity:
+                replica.files.unlink(target)
+                return False
+            _commit(replica, target, fd, generation + 1, seq, replica.records_from(offset))
+            _sweep(replica)
+    finally:
+        if not replica.follows(fd):
+            replica.files.close(fd)
+    return True
+
+
+def establish(replica: Replica) -> None:
+    """Give a ledger that has no journal its first one; the caller holds the ledger's lock.
+
+    That is a ledger which does not exist yet, or one that v0.9.0 wrote or rewrote. Journals that lie about belong to
+    what was there before, and are kept aside under a name of their own.
+
+    Raises:
+        Unavailable: The disk refused; nothing has changed.
+    """
+    generation = 1
+    for older, path in replica.journals():
+        generation = max(generation, older + 1)
+        if replica.last_seq_in(path):
+            replica.files.rename(path, path.with_name(f"{path.name}.kept-{now_ms()}"))
+        else:
+            replica.files.unlink(path)
+    target = beside(replica.data_file, "first.tmp")
+    try:
+        fd = _write_snapshot(replica, target, replica.state, generation, replica.seq)
+        try:
+            _commit(replica, target, fd, generation, replica.seq, b"")
+        finally:
+            if not replica.follows(fd):
+                replica.files.close(fd)
+    except OSError as error:
+        raise explained(error, "create", replica.data_file) from None
+
+
+def _write_snapshot(replica: Replica, target: Path, state: State, generation: int, seq: int) -> int:
+    """Write and sync a snapshot under a temporary name; returns its open descriptor."""
+    files = replica.files
+    files.unlink(target)
+    fd = files.create(target)
+    try:
+        for chunk in snapshot.write(state, generation, seq):
+            written = files.append(fd, chunk)
+            if written != len(chunk):
+                raise Unavailable(f"can't write {target}: the disk is full; free some space")
+        files.sync(fd)
+    except BaseException:
+        files.close(fd)
+        files.unlink(target)
+        raise
+    return fd
+
+
+def _commit(replica: Replica, target: Path, snapshot_fd: int, generation: int, base: int, records: bytes) -> None:
+    """Put a written snapshot in place, with a journal that holds what came after it."""
+    files = replica.files
+    path = replica.journal_path(generation)
+    _clear(replica, path)
+    header = journal.encode_header(journal.Header(generation, base, files.identify_open(snapshot_fd)[1:]))
+    journal_fd = files.create(path)
+    try:
+        if files.append(journal_fd, header + records) != len(header) + len(records):
+            raise Unavailable(f"can't write {path}: the disk is full; free some space")
+        files.sync(journal_fd)
+        files.sync_folder(path.parent)
+        files.rename(target, replica.data_file)
+    except BaseException:
+        files.close(journal_fd)
+        files.unlink(path)
+        raise
+    old = replica.journal_path(replica.generation)
+    replica.switch(snapshot_fd, generation, journal_fd, len(header), len(header) + len(records))
+    files.sync_folder(path.parent)
+    if old != path:
+        files.unlink(old)
+
+
+def _clear(replica: Replica, path: Path) -> None:
+    """Make room for a journal: what a crashed compaction left there is in the ledger, anything else is kept aside."""
+    if replica.last_seq_in(path) > replica.seq:
+        replica.files.rename(path, path.with_name(f"{path.name}.kept-{now_ms()}"))
+    replica.files.unlink(path)
+
+
+def _sweep(replica: Replica) -> None:
+    """Remove the journals that crashed compactions left; one that holds anything the ledger has not is left alone."""
+    for generation, path in replica.journals():
+        if generation < replica.generation and replica.last_seq_in(path) <= replica.seq:
+            replica.files.unlink(path)
+    replica.files.unlink(beside(replica.data_file, "first.tmp"))
+
+
+class Compactor:
+    """Compacts in a thread of its own when the ledger has been quiet for a while, and once more at the end.
+
+    Args:
+        compact: Does it.
+        sizes: Tells the journal's and the snapshot's size, in bytes.
+    """
+
+    def __init__(self, compact: Callable[[], bool], sizes: Callable[[], tuple[int, int]]) -> None:
+        self._compact = compact
+        self._sizes = sizes
+        self._thread: threading.Thread | None = None
+        self._due = threading.Event()
+        self._stopping = threading.Event()
+        self._last_write = 0.0
+        self._quiet_s = QUIET_S
+
+    def written(self) -> None:
+        """Note that this process has written."""
+        self._last_write = time.monotonic()
+        if not self._due.is_set():
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="meshfleet-compaction", daemon=True)
+                self._thread.start()
+            self._due.set()
+
+    def stop(self) -> None:
+        """End the thread; what is still due is done now, unless it would keep a process from ending promptly."""
+        self._stopping.set()
+        self._due.set()
+        if self._thread is None:
+            return
+        self._thread.join()
+        self._thread = None
+        if self._sizes()[1] <= LARGEST_AT_EXIT:
+            self._try()
+
+    def _run(self) -> None:
+        while True:
+            self._due.wait()
+            if self._stopping.wait(max(0.0, self._last_write + self._quiet_s - time.monotonic())):
+                return
+            if self._outgrown() or time.monotonic() >= self._last_write + self._quiet_s:
+                self._due.clear()
+                started = time.monotonic()
+                self._try()
+                self._quiet_s = max(QUIET_S, QUIET_FACTOR * (time.monotonic() - started))
+
+    def _outgrown(self) -> bool:
+        journal_size, snapshot_size = self._sizes()
+        return journal_size > max(LEAST_JOURNAL, snapshot_size)
+
+    def _try(self) -> None:
+        try:
+            self._compact()
+        except MeshfleetError as error:
+            log.warning("the journal was not folded into the snapshot: %s", error)

@@ -1,0 +1,174 @@
+"""The few operations on files the ledger is made of, behind one seam.
+
+Everything the ledger does to a disk goes through `Files`, so that a test can stop the process before or after each
+step, replay what a power cut would leave, or let a disk be full. What the steps mean is said by the callers.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from meshfleet.errors import Invalid, Unavailable
+
+PRIVATE_FILE: Final = 0o600
+PRIVATE_FOLDER: Final = 0o700
+
+
+class Identity(NamedTuple):
+    """Which file lies under a name, and in which state: two equal ones mean nothing changed in between."""
+
+    device: int
+    inode: int
+    mtime_ns: int
+    size: int
+
+
+def _identity(status: os.stat_result) -> Identity:
+    return Identity(status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size)
+
+
+class Files:
+    """File operations as the operating system offers them; every file is private and no symlink is followed."""
+
+    def identify(self, path: Path) -> Identity | None:
+        """What lies under the path now; None when nothing does."""
+        try:
+            return _identity(os.stat(path, follow_symlinks=False))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise explained(error, "look at", path) from None
+
+    def identify_open(self, fd: int) -> Identity:
+        """What an open descriptor stands for now."""
+        return _identity(os.fstat(fd))
+
+    def size(self, fd: int) -> int:
+        """The size of an open file, in bytes."""
+        return os.fstat(fd).st_size
+
+    def open_existing(self, path: Path) -> int:
+        """Open a file for reading and appending, or for reading alone where it may not be written.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            Invalid: A symlink or something that is no regular file lies there.
+            Unavailable: It may not be read.
+        """
+        try:
+            try:
+                fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except PermissionError:
+                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except OSError as error:
+                if error.errno != errno.EROFS:
+                    raise
+                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise explained(error, "open", path) from None
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise Invalid(f"{path} is no regular file; move it away and try again")
+        return fd
+
+    def create(self, path: Path) -> int:
+        """Create a file that must not exist yet, for reading and appending.
+
+        Raises:
+            FileExistsError: Something lies there already.
+            Unavailable: It can't be created.
+        """
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            return os.open(path, flags, PRIVATE_FILE)
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise explained(error, "create", path) from None
+
+    def read(self, fd: int, offset: int, length: int) -> bytes:
+        """Read up to `length` bytes at an offset; fewer only at the end of the file."""
+        parts = []
+        while length > 0:
+            part = os.pread(fd, length, offset)
+            if not part:
+                break
+            parts.append(part)
+            offset += len(part)
+            length -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def append(self, fd: int, data: bytes) -> int:
+        """Write at the end of the file once; returns how many bytes went."""
+        return os.write(fd, data)
+
+    def truncate(self, fd: int, size: int) -> None:
+        """Cut the file to `size` bytes."""
+        os.ftruncate(fd, size)
+
+    def sync(self, fd: int) -> None:
+        """Return once the file's content is on the disk."""
+        if sys.platform == "darwin":
+            import fcntl
+
+            fcntl.fcntl(fd, fcntl.F_FULLFSYNC)
+        else:
+            os.fdatasync(fd)
+
+    def rename(self, source: Path, target: Path) -> None:
+        """Put one file in the place of another, atomically."""
+        os.rename(source, target)
+
+    def sync_folder(self, folder: Path) -> None:
+        """Return once the folder's entries are on the disk."""
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def unlink(self, path: Path) -> None:
+        """Remove a name, if it is there."""
+        path.unlink(missing_ok=True)
+
+    def close(self, fd: int) -> None:
+        """Give a descriptor back."""
+        os.close(fd)
+
+
+def make_private_folder(folder: Path) -> None:
+    """Create a folder, and those above it, for its owner alone; one that is there stays as it is.
+
+    Raises:
+        Unavailable: It can't be created.
+    """
+    try:
+        folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+    except OSError as error:
+        raise explained(error, "create", folder) from None
+
+
+def explained(error: OSError, deed: str, path: Path) -> Unavailable | Invalid:
+    """The error of the mesh that says of an operating system's error what failed and what to do."""
+    if error.errno == errno.ELOOP:
+        return Invalid(f"{path} is a symlink, which the ledger does not follow; put the file itself there")
+    remedies = {
+        errno.ENOSPC: "free some space and try again",
+        errno.EDQUOT: "the quota is used up; free some space and try again",
+        errno.EACCES: "give yourself the permission, or set MESHFLEET_DATA_FILE to a file elsewhere",
+        errno.EPERM: "give yourself the permission, or set MESHFLEET_DATA_FILE to a file elsewhere",
+        errno.EROFS: "the folder is read-only; set MESHFLEET_DATA_FILE to a file elsewhere",
+        errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
+        errno.EEXIST: "a file lies there; set MESHFLEET_DATA_FILE to a file elsewhere",
+        errno.EISDIR: "a folder lies there; set MESHFLEET_DATA_FILE to a file",
+        errno.ENOTDIR: "a part of the path is no folder; set MESHFLEET_DATA_FILE to a file elsewhere",
+    }
+    remedy = remedies.get(error.errno or 0, "try again, and see what else the system says")
+    return Unavailable(f"can't {deed} {path}: {os.strerror(error.errno or 0).lower()}; {remedy}")

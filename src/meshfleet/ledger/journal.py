@@ -1,0 +1,128 @@
+"""The journal's bytes: one line of JSON a transaction, with a checksum; where the file lies is the store's concern.
+
+A line is `{"seq":N,"ops":[...],"crc":"xxxxxxxx"}`; the checksum is the CRC-32 of all bytes before `,"crc"`. The first
+line is the header `{"generation":G,"base":S,...,"crc":"xxxxxxxx"}`. A line is written in one piece, so one that lacks
+its newline was torn by a crash and was never acknowledged; a line that has it and does not check out is damage.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final, NamedTuple
+from zlib import crc32
+
+MARK: Final = b',"crc":"'
+TAIL_SIZE: Final = len(b',"crc":"01234567"}')
+_WHOLE_RECORD: Final = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+_encode_escaped = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+Operation = list[Any]
+
+
+class Record(NamedTuple):
+    """A transaction as the journal holds it."""
+
+    seq: int
+    operations: list[Operation]
+
+
+class Header(NamedTuple):
+    """The journal's first line: which snapshot it continues, and after which transaction.
+
+    Attributes:
+        generation: The generation of the snapshot it belongs to.
+        base: The number of the last transaction that is in the snapshot and not in this journal.
+        snapshot: Inode, mtime in ns and size of that snapshot as it was written; another one was edited by hand.
+    """
+
+    generation: int
+    base: int
+    snapshot: tuple[int, int, int]
+
+
+class Damaged(Exception):
+    """A whole line that is not what was once written."""
+
+
+def encode_record(seq: int, operations: list[Operation]) -> bytes:
+    """A transaction's line, newline included."""
+    return _sealed(b'{"seq":%d,"ops":%b' % (seq, to_json(operations)))
+
+
+def encode_header(header: Header) -> bytes:
+    """The header's line, newline included."""
+    inode, mtime_ns, size = header.snapshot
+    return _sealed(
+        b'{"generation":%d,"base":%d,"snapshot":[%d,%d,%d]' % (header.generation, header.base, inode, mtime_ns, size)
+    )
+
+
+def decode_record(line: bytes) -> Record:
+    """Read a transaction's line (without its newline).
+
+    Raises:
+        Damaged: The checksum or the form is wrong.
+    """
+    value = _unsealed(line)
+    seq, operations = value.get("seq"), value.get("ops")
+    if type(seq) is not int or not isinstance(operations, list):
+        raise Damaged("it is no transaction")
+    return Record(seq, operations)
+
+
+def decode_header(line: bytes) -> Header:
+    """Read the first line (without its newline).
+
+    Raises:
+        Damaged: The checksum or the form is wrong.
+    """
+    value = _unsealed(line)
+    try:
+        inode, mtime_ns, size = value["snapshot"]
+        return Header(value["generation"], value["base"], (inode, mtime_ns, size))
+    except (KeyError, TypeError, ValueError):
+        raise Damaged("it is no header of a journal") from None
+
+
+def is_torn(tail: bytes) -> bool:
+    """True when bytes without a newline are what a crash in the middle of a write leaves.
+
+    A prefix of a line never has anything after its checksum; where something follows a checksum that is right, it
+    was the newline once, and the record had been written whole.
+    """
+    found = max(_WHOLE_RECORD.finditer(tail), key=re.Match.end, default=None)
+    if found is None or found.end() == len(tail):
+        return True
+    return _checksum(tail[: found.start()]) != found[1]
+
+
+def to_json(value: Any) -> bytes:
+    """Compact JSON as UTF-8; a lone surrogate, which an old ledger may hold, stays an escape."""
+    try:
+        return _encode(value).encode()
+    except UnicodeEncodeError:
+        return _encode_escaped(value).encode()
+
+
+def _sealed(body: bytes) -> bytes:
+    return b'%b,"crc":"%b"}\n' % (body, _checksum(body))
+
+
+def _unsealed(line: bytes) -> dict[str, Any]:
+    body, tail = line[:-TAIL_SIZE], line[-TAIL_SIZE:]
+    if tail[:8] != MARK or tail[16:] != b'"}' or _checksum(body) != tail[8:16]:
+        raise Damaged("its checksum is wrong")
+    try:
+        value = json.loads(body + b"}")
+    except ValueError:
+        raise Damaged("it is no JSON") from None
+    if not isinstance(value, dict):
+        raise Damaged("it is no JSON object")
+    return value
+
+
+def _checksum(data: bytes) -> bytes:
+    return b"%08x" % crc32(data)

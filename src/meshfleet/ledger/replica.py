@@ -1,0 +1,348 @@
+"""One process's copy of the ledger in memory, and the files it follows; who may write when is the store's concern.
+
+A replica holds open the snapshot it came from and the journal that continues it. `refresh` takes in what others
+appended, and follows when somebody compacted: first the rest of the old journal through the descriptor still open,
+then the new one, of which it skips what it has. Only what is not a continuation is loaded afresh.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+from zlib import crc32
+
+from meshfleet.errors import Corrupt, Unavailable
+from meshfleet.ledger import journal, snapshot
+from meshfleet.ledger.files import Files, Identity, explained
+from meshfleet.ledger.schema import Malformed
+from meshfleet.ledger.state import State, shared_operations
+from meshfleet.settings import beside
+
+log = logging.getLogger(__name__)
+
+
+class Moved(Exception):
+    """The snapshot and its journal could not be caught together."""
+
+
+class OpenJournal(NamedTuple):
+    """A journal's descriptor, its header and the offset of its first record, in bytes."""
+
+    fd: int
+    header: journal.Header
+    offset: int
+
+
+class Replica:
+    """The state of a ledger as of transaction `seq`, and how to go on from there.
+
+    Attributes:
+        generation: Of the snapshot followed; 0 while there is none that meshfleet wrote.
+        offset: The end of the last journal line taken in, in bytes.
+        identity: Of the snapshot followed; None while there is none.
+        torn_tails_cut: How many torn transactions were cut off by this process.
+    """
+
+    def __init__(self, data_file: Path, files: Files) -> None:
+        self.data_file = data_file
+        self.files = files
+        self.state = State()
+        self.seq = 0
+        self.generation = 0
+        self.offset = 0
+        self.identity: Identity | None = None
+        self.torn_tails_cut = 0
+        self._snapshot_fd: int | None = None
+        self._journal_fd: int | None = None
+        self._first_record = 0
+
+    @property
+    def has_journal(self) -> bool:
+        """False while there is nothing to append to: no ledger yet, or one that another program wrote."""
+        return self._journal_fd is not None
+
+    @property
+    def records_since_snapshot(self) -> bool:
+        """True when the journal holds transactions that the snapshot has not."""
+        return self.offset > self._first_record
+
+    def follows(self, snapshot_fd: int) -> bool:
+        """True when this descriptor is the one held open for the snapshot followed."""
+        return self._snapshot_fd == snapshot_fd
+
+    def refresh(self) -> None:
+        """Take in what others wrote, without the lock.
+
+        Raises:
+            Moved: Somebody compacted meanwhile; try again.
+            Damaged: A line is not as it was written, or was not yet whole; the lock tells which.
+            Corrupt: The files are damaged.
+        """
+        self._follow_snapshot()
+        self._take_in()
+
+    def refresh_under_lock(self) -> None:
+        """Take in what others wrote while nobody can write, and cut off what a crash tore.
+
+        Raises:
+            Corrupt: The files are damaged.
+        """
+        try:
+            self.refresh()
+            self._cut_torn_tail()
+        except journal.Damaged as damage:
+            self._refuse(self.journal_path(self.generation), str(damage))
+        except Moved as moved:
+            self._refuse(self.data_file, str(moved))
+
+    def append(self, operations: list[journal.Operation]) -> None:
+        """Write a transaction behind the last one and take it in; the caller holds the lock.
+
+        Raises:
+            Unavailable: The disk refused; the journal is as it was.
+        """
+        line = journal.encode_record(self.seq + 1, operations)
+        fd = self._journal()
+        try:
+            written = self.files.append(fd, line)
+        except OSError as error:
+            self._cut_back(fd)
+            raise explained(error, "write to", self.journal_path(self.generation)) from None
+        if written != len(line):
+            self._cut_back(fd)
+            raise Unavailable(
+                f"can't write to {self.journal_path(self.generation)}: {written} of {len(line)} bytes fitted; "
+                "free some space and try again"
+            )
+        self.state.apply(operations)
+        self.seq += 1
+        self.offset += len(line)
+
+    def sync(self) -> None:
+        """Return once everything taken in is on the disk.
+
+        Raises:
+            Unavailable: The disk refused; the change is in the file, but a power cut may lose it.
+        """
+        try:
+            self.files.sync(self._journal())
+        except OSError as error:
+            reason = explained(error, "sync", self.journal_path(self.generation))
+            raise Unavailable(f"{reason}; the change is written, but a power cut may still lose it") from None
+
+    def records_from(self, offset: int) -> bytes:
+        """The journal's bytes from an offset to the end of what was taken in."""
+        return self.files.read(self._journal(), offset, self.offset - offset)
+
+    def switch(self, snapshot_fd: int, generation: int, journal_fd: int | None, first_record: int, offset: int) -> None:
+        """Follow another snapshot and journal from now on; the old descriptors are given back.
+
+        Args:
+            snapshot_fd: The snapshot, open.
+            generation: Its generation.
+            journal_fd: The journal that continues it, open.
+            first_record: Where the journal's records begin, in bytes.
+            offset: The end of those that memory holds already, in bytes.
+        """
+        self.release()
+        self._snapshot_fd = snapshot_fd
+        self.identity = self.files.identify_open(snapshot_fd)
+        self.generation, self._journal_fd = generation, journal_fd
+        self._first_record, self.offset = first_record, offset
+
+    def release(self) -> None:
+        """Give the descriptors back."""
+        for fd in (self._snapshot_fd, self._journal_fd):
+            if fd is not None:
+                self.files.close(fd)
+        self._snapshot_fd = self._journal_fd = self.identity = None
+        self._first_record = self.offset = 0
+
+    def journal_path(self, generation: int) -> Path:
+        """Where the journal of a generation lies."""
+        return beside(self.data_file, f"journal.{generation}.ndjson")
+
+    def journals(self) -> list[tuple[int, Path]]:
+        """The journals in the folder, by generation."""
+        found = []
+        for path in self.data_file.parent.glob(beside(self.data_file, "journal.*.ndjson").name):
+            generation = path.name.split(".")[-2]
+            if generation.isdigit():
+                found.append((int(generation), path))
+        return sorted(found)
+
+    def last_seq_in(self, path: Path) -> int:
+        """The number of the last whole transaction in a journal; 0 when it holds none that can be read."""
+        try:
+            fd = self.files.open_existing(path)
+        except FileNotFoundError:
+            return 0
+        try:
+            lines = self.files.read(fd, 0, self.files.size(fd)).split(b"\n")[1:-1]
+        finally:
+            self.files.close(fd)
+        for line in reversed(lines):
+            try:
+                return journal.decode_record(line).seq
+            except journal.Damaged:
+                continue
+        return 0
+
+    # -- following the snapshot -------------------------------------------------------------------------------------
+
+    def _follow_snapshot(self) -> None:
+        identity = self.files.identify(self.data_file)
+        if identity is None:
+            self._start_empty()
+        elif identity != self.identity:
+            if self.has_journal:
+                self._take_in()
+            self._open_snapshot()
+
+    def _start_empty(self) -> None:
+        for _, path in self.journals():
+            if self.last_seq_in(path):
+                self._refuse(self.data_file, f"it is gone, but {path.name} holds transactions that follow it")
+        if self.identity is not None:
+            self.release()
+            self.state, self.seq, self.generation = State(), 0, 0
+
+    def _open_snapshot(self) -> None:
+        try:
+            fd = self.files.open_existing(self.data_file)
+        except FileNotFoundError:
+            raise Moved(f"{self.data_file.name} went away") from None
+        try:
+            self._take_over(fd, self.files.identify_open(fd))
+        except BaseException:
+            if fd != self._snapshot_fd:
+                self.files.close(fd)
+            raise
+
+    def _take_over(self, fd: int, identity: Identity) -> None:
+        heading = snapshot.peek(self.files.read(fd, 0, snapshot.PEEK_SIZE))
+        if heading is None or heading.generation <= self.generation or self.generation == 0:
+            self._load(fd, identity)
+            return
+        opened = self._open_journal_of(heading.generation)
+        if (
+            heading.lineage == self.state.lineage
+            and opened.header.base <= self.seq
+            and opened.header.snapshot == identity[1:]
+        ):
+            self.switch(fd, heading.generation, opened.fd, opened.offset, opened.offset)
+        else:
+            self.files.close(opened.fd)
+            self._load(fd, identity)
+
+    def _load(self, fd: int, identity: Identity) -> None:
+        heading, state = self._read_snapshot(fd, identity)
+        if heading is None or heading.generation == 0:
+            state.lineage = _changed_lineage(0, identity)
+            self.switch(fd, 0, None, 0, 0)
+            self.state, self.seq = state, 0
+            return
+        opened = self._open_journal_of(heading.generation)
+        if opened.header.base > heading.seq:
+            self.files.close(opened.fd)
+            self._refuse(
+                self.journal_path(heading.generation),
+                f"it starts after transaction {opened.header.base}, but the snapshot ends with {heading.seq}",
+            )
+        if opened.header.snapshot != identity[1:]:
+            state.lineage = _changed_lineage(heading.lineage, identity)
+        self.switch(fd, heading.generation, opened.fd, opened.offset, opened.offset)
+        self.state, self.seq = state, heading.seq
+
+    def _read_snapshot(self, fd: int, identity: Identity) -> tuple[snapshot.Heading | None, State]:
+        data = self.files.read(fd, 0, identity.size)
+        if self.files.identify_open(fd) != identity:
+            raise Moved(f"{self.data_file.name} is being rewritten in place")
+        try:
+            return snapshot.read(data)
+        except Malformed as damage:
+            if self.files.identify(self.data_file) != identity:
+                raise Moved(f"{self.data_file.name} is being replaced") from None
+            self._refuse(self.data_file, str(damage))
+
+    def _open_journal_of(self, generation: int) -> OpenJournal:
+        path = self.journal_path(generation)
+        try:
+            fd = self.files.open_existing(path)
+        except FileNotFoundError:
+            raise Moved(f"it continues in {path.name}, which is not there") from None
+        head = self.files.read(fd, 0, 512)
+        end = head.find(b"\n")
+        try:
+            header = journal.decode_header(head[: end if end >= 0 else len(head)])
+        except journal.Damaged as damage:
+            self.files.close(fd)
+            self._refuse(path, f"line 1: {damage}")
+        if header.generation != generation or end < 0:
+            self.files.close(fd)
+            self._refuse(path, "line 1: it is not the header of this journal")
+        return OpenJournal(fd, header, end + 1)
+
+    # -- following the journal --------------------------------------------------------------------------------------
+
+    def _take_in(self) -> None:
+        if self._journal_fd is None:
+            return
+        size = self.files.size(self._journal_fd)
+        if size < self.offset:
+            raise journal.Damaged(f"it has {size} bytes, but had {self.offset}")
+        if size == self.offset:
+            return
+        data = self.files.read(self._journal_fd, self.offset, size - self.offset)
+        position, end = 0, data.rfind(b"\n") + 1
+        while position < end:
+            stop = data.index(b"\n", position)
+            self._replay(data[position:stop])
+            self.offset += stop + 1 - position
+            position = stop + 1
+
+    def _replay(self, line: bytes) -> None:
+        try:
+            record = journal.decode_record(line)
+        except journal.Damaged as damage:
+            raise journal.Damaged(f"the transaction at byte {self.offset}: {damage}") from None
+        if record.seq <= self.seq:
+            return
+        if record.seq != self.seq + 1:
+            raise journal.Damaged(f"transaction {self.seq + 1} is missing before {record.seq} at byte {self.offset}")
+        self.state.apply(shared_operations(record.operations))
+        self.seq = record.seq
+
+    def _cut_torn_tail(self) -> None:
+        if self._journal_fd is None:
+            return
+        size = self.files.size(self._journal_fd)
+        if size == self.offset:
+            return
+        if not journal.is_torn(self.files.read(self._journal_fd, self.offset, size - self.offset)):
+            raise journal.Damaged(f"the transaction at byte {self.offset}: its last byte is wrong")
+        self.files.truncate(self._journal_fd, self.offset)
+        self.torn_tails_cut += 1
+        log.warning("cut %d bytes of a torn transaction off the journal", size - self.offset)
+
+    def _cut_back(self, fd: int) -> None:
+        try:
+            self.files.truncate(fd, self.offset)
+        except OSError:
+            log.warning("could not cut the journal back; the next writer will", exc_info=True)
+
+    def _journal(self) -> int:
+        if self._journal_fd is None:
+            raise Unavailable(f"{self.data_file} is not open; open it again")
+        return self._journal_fd
+
+    def _refuse(self, path: Path, what: str) -> NoReturn:
+        raise Corrupt(
+            f"{path} is damaged: {what}; nothing is written until it is mended: keep a copy of the folder, then put "
+            "the ledger's files back from a copy made before"
+        )
+
+
+def _changed_lineage(lineage: int, identity: Identity) -> int:
+    return crc32(repr((lineage, *identity)).encode())

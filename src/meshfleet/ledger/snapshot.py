@@ -1,0 +1,104 @@
+"""The snapshot: the whole ledger as one readable JSON document, a row a line, readable by v0.9.0."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
+
+from meshfleet.ledger.journal import to_json
+from meshfleet.ledger.schema import TABLES, Malformed, check_document, upgrade
+from meshfleet.ledger.state import State
+
+CHUNK_SIZE: Final = 256 * 1024
+"""Bytes collected before they are written."""
+PEEK_SIZE: Final = 256
+"""How many bytes `peek` wants to see."""
+
+_HEADER: Final = re.compile(rb'\{\n"schema_version":(\d+),\n"generation":(\d+),\n"seq":(\d+),\n"lineage":(\d+),\n')
+
+
+class Heading(NamedTuple):
+    """What a snapshot of ours says of itself ahead of its rows.
+
+    Attributes:
+        schema_version: The schema of the rows.
+        generation: Which journal continues it.
+        seq: The number of the last transaction in it.
+        lineage: Which rewritings by others went into it; two snapshots of one lineage share their past.
+    """
+
+    schema_version: int
+    generation: int
+    seq: int
+    lineage: int
+
+
+def peek(head: bytes) -> Heading | None:
+    """The heading of a snapshot from its first bytes; None when it was not written by us in this form."""
+    match = _HEADER.match(head[:PEEK_SIZE])
+    return Heading(*map(int, match.groups())) if match else None
+
+
+def read(data: bytes) -> tuple[Heading | None, State]:
+    """Read a whole snapshot; the heading is None where another program wrote it (no generation).
+
+    Raises:
+        Malformed: It is no JSON, or no ledger.
+    """
+    try:
+        document: Any = json.loads(data, parse_constant=_no_constant)
+    except UnicodeDecodeError as error:
+        raise Malformed(f"byte {error.start} is no UTF-8") from None
+    except json.JSONDecodeError as error:
+        raise Malformed(f"line {error.lineno}, column {error.colno}: {error.msg.lower()}") from None
+    except RecursionError:
+        raise Malformed("it is nested too deeply") from None
+    checked = check_document(document)
+    heading = None
+    if "generation" in checked:
+        heading = Heading(
+            checked.get("schema_version", 0),
+            checked["generation"],
+            checked.get("seq", 0),
+            checked.get("lineage", 0),
+        )
+    return heading, State.from_document(upgrade(checked))
+
+
+def write(state: State, generation: int, seq: int) -> Iterator[bytes]:
+    """The snapshot's bytes, in chunks of about `CHUNK_SIZE`."""
+    chunk: list[bytes] = []
+    size = 0
+    for line in _lines(state, generation, seq):
+        chunk.append(line)
+        size += len(line)
+        if size >= CHUNK_SIZE:
+            yield b"".join(chunk)
+            chunk, size = [], 0
+    yield b"".join(chunk)
+
+
+def _lines(state: State, generation: int, seq: int) -> Iterator[bytes]:
+    yield b'{\n"schema_version":%d,\n"generation":%d,\n"seq":%d,\n"lineage":%d' % (
+        state.schema_version,
+        generation,
+        seq,
+        state.lineage,
+    )
+    for name in TABLES:
+        rows: dict[str, Any] = state.inboxes if name == "inboxes" else state.tables[name]
+        yield b",\n%b:{" % to_json(name)
+        separator = b"\n"
+        for key, row in rows.items():
+            yield b"%b%b:%b" % (separator, to_json(key), to_json(list(row) if name == "inboxes" else row))
+            separator = b",\n"
+        yield b"\n}"
+    for key, value in state.extras.items():
+        yield b",\n%b:%b" % (to_json(key), to_json(value))
+    yield b"\n}\n"
+
+
+def _no_constant(name: str) -> Any:
+    raise Malformed(f"{name} is no JSON value")

@@ -1,0 +1,234 @@
+"""The ledger in memory: its tables, the indexes over them, and the four operations that change them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from sys import intern
+from types import MappingProxyType
+from typing import Any, Final
+
+from meshfleet.errors import Corrupt
+from meshfleet.ledger.journal import Operation
+from meshfleet.ledger.schema import HEADER, TABLES
+from meshfleet.model import SCHEMA_VERSION, Row
+
+PUT: Final = "put"
+DROP: Final = "drop"
+APPEND: Final = "append"
+TAKE: Final = "take"
+
+_SHARED_FIELDS: Final = frozenset(
+    {"from_agent_id", "to_agent_id", "fleet_id", "agent_id", "message_id", "type", "action", "status", "id"}
+)
+_INDEXED: Final = {"agents": "fleet_id", "messages": "fleet_id", "receipts": "message_id"}
+
+_NOTHING: Final[Mapping[str, None]] = MappingProxyType({})
+
+
+class State:
+    """All rows, keyed; an inbox is an ordered set of message ids."""
+
+    def __init__(self) -> None:
+        self.schema_version = SCHEMA_VERSION
+        self.lineage = 0
+        self.tables: dict[str, dict[str, Row]] = {name: {} for name in TABLES if name != "inboxes"}
+        self.inboxes: dict[str, dict[str, None]] = {}
+        self.extras: dict[str, Any] = {}
+        self.index: dict[str, dict[str, dict[str, None]]] = {name: {} for name in _INDEXED}
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> State:
+        """Build the state of a checked and upgraded document."""
+        state = cls()
+        state.schema_version = document["schema_version"]
+        state.lineage = document.get("lineage", 0)
+        for table in state.tables:
+            put = state.put
+            for key, row in document[table].items():
+                put(table, intern(key), shared(row))
+        for agent_id, ids in document["inboxes"].items():
+            state.inboxes[intern(agent_id)] = {intern(item): None for item in ids}
+        known = {*TABLES, *HEADER}
+        state.extras = {key: value for key, value in document.items() if key not in known}
+        return state
+
+    def copy(self) -> State:
+        """A copy that later transactions leave alone; rows are shared, since nobody changes one in place."""
+        other = State()
+        other.schema_version, other.lineage = self.schema_version, self.lineage
+        other.tables = {name: dict(rows) for name, rows in self.tables.items()}
+        other.inboxes = {agent_id: dict(ids) for agent_id, ids in self.inboxes.items()}
+        other.extras = dict(self.extras)
+        return other
+
+    def put(self, table: str, key: str, row: Row) -> None:
+        """Set a row; one that is there is replaced in its place."""
+        rows = self.tables[table]
+        if field := _INDEXED.get(table):
+            old = rows.get(key)
+            if old is not None and old[field] != row[field]:
+                self._unindex(table, old[field], key)
+            self.index[table].setdefault(row[field], {})[key] = None
+        rows[key] = row
+
+    def drop(self, table: str, key: str) -> None:
+        """Remove a row, if it is there."""
+        row = self.tables[table].pop(key, None)
+        if row is not None and (field := _INDEXED.get(table)):
+            self._unindex(table, row[field], key)
+
+    def _unindex(self, table: str, value: str, key: str) -> None:
+        keys = self.index[table][value]
+        del keys[key]
+        if not keys:
+            del self.index[table][value]
+
+    def apply(self, operations: Iterable[Operation]) -> None:
+        """Carry out a transaction's operations.
+
+        Raises:
+            Corrupt: An operation is none of the four, or names an unknown table.
+        """
+        for operation in operations:
+            try:
+                self._apply(operation)
+            except (KeyError, TypeError, ValueError):
+                raise Corrupt(
+                    f"the journal holds the unknown operation {str(operation)[:80]}; a newer meshfleet may have "
+                    "written it: upgrade this one"
+                ) from None
+
+    def _apply(self, operation: Operation) -> None:
+        match operation:
+            case ["put", table, key, row]:
+                self.put(table, key, row)
+            case ["append", agent_id, message_id]:
+                self.inboxes.setdefault(agent_id, {})[message_id] = None
+            case ["take", agent_id, message_id]:
+                self.inboxes.get(agent_id, {}).pop(message_id, None)
+            case ["drop", table, key]:
+                self.drop(table, key)
+            case _:
+                raise ValueError
+
+
+def shared(row: Row) -> Row:
+    """A row read from a file whose keys and ids are stored once in memory, however many rows repeat them."""
+    return {
+        intern(key): intern(value) if key in _SHARED_FIELDS and type(value) is str else value
+        for key, value in row.items()
+    }
+
+
+def shared_operations(operations: list[Operation]) -> list[Operation]:
+    """Operations read from a file, with their rows and ids shared as `shared` does."""
+    for operation in operations:
+        for place, value in enumerate(operation):
+            if type(value) is str:
+                operation[place] = intern(value)
+            elif type(value) is dict:
+                operation[place] = shared(value)
+    return operations
+
+
+class View:
+    """What rules and queries may see of the ledger. Rows handed out are shared: never change one."""
+
+    def __init__(self, state: State, seq: int) -> None:
+        self._state = state
+        self.seq = seq
+
+    def get(self, table: str, key: str) -> Row | None:
+        """A row by its key."""
+        return self._state.tables[table].get(key)
+
+    def rows(self, table: str) -> Iterable[Row]:
+        """Every row of a table, in order of arrival."""
+        return self._state.tables[table].values()
+
+    def count(self, table: str) -> int:
+        """How many rows a table has."""
+        return len(self._state.tables[table])
+
+    def agents_of(self, fleet_id: str) -> list[Row]:
+        """The agents of a fleet, in the order they were spawned."""
+        return list(self._indexed("agents", fleet_id))
+
+    def messages_of(self, fleet_id: str) -> list[Row]:
+        """The messages of a fleet, in order of arrival."""
+        return list(self._indexed("messages", fleet_id))
+
+    def receipts_of(self, message_id: str) -> list[Row]:
+        """The receipts of a message, in order of arrival."""
+        return list(self._indexed("receipts", message_id))
+
+    def inbox(self, agent_id: str) -> Iterable[str]:
+        """The ids of the messages that wait for an agent, oldest first."""
+        return self._state.inboxes.get(agent_id, _NOTHING)
+
+    def _indexed(self, table: str, value: str) -> Iterator[Row]:
+        for key in self._state.index[table].get(value, _NOTHING):
+            row = self.get(table, key)
+            if row is not None:
+                yield row
+
+
+class Transaction(View):
+    """A view that collects changes and shows them to its own rule; they take effect when the rule returns."""
+
+    def __init__(self, state: State, seq: int) -> None:
+        super().__init__(state, seq)
+        self.operations: list[Operation] = []
+        self.events: list[tuple[str, dict[str, Any]]] = []
+        self._changed: dict[tuple[str, str], Row | None] = {}
+
+    def get(self, table: str, key: str) -> Row | None:
+        """A row by its key, as this transaction leaves it."""
+        return self._changed[table, key] if (table, key) in self._changed else super().get(table, key)
+
+    def put(self, table: str, key: str, row: Row) -> None:
+        """Set a row; it must not be changed afterwards."""
+        self.operations.append([PUT, table, key, row])
+        self._changed[table, key] = row
+
+    def drop(self, table: str, key: str) -> None:
+        """Remove a row."""
+        self.operations.append([DROP, table, key])
+        self._changed[table, key] = None
+
+    def deliver(self, agent_id: str, message_id: str) -> None:
+        """Append a message to an inbox."""
+        self.operations.append([APPEND, agent_id, message_id])
+
+    def take(self, agent_id: str, message_id: str) -> None:
+        """Take a message out of an inbox."""
+        self.operations.append([TAKE, agent_id, message_id])
+
+    def event(self, name: str, **fields: Any) -> None:
+        """Have a line written to the event log once the transaction stands."""
+        self.events.append((name, fields))
+
+    def inbox(self, agent_id: str) -> Iterable[str]:
+        """The ids that wait for an agent, as this transaction leaves them."""
+        ids = dict.fromkeys(super().inbox(agent_id))
+        for operation in self.operations:
+            if operation[:2] == [APPEND, agent_id]:
+                ids[operation[2]] = None
+            elif operation[:2] == [TAKE, agent_id]:
+                ids.pop(operation[2], None)
+        return ids
+
+    def _indexed(self, table: str, value: str) -> Iterator[Row]:
+        yield from super()._indexed(table, value)
+        known = self._state.index[table].get(value, _NOTHING)
+        for (changed_table, key), row in self._changed.items():
+            if changed_table == table and key not in known and row is not None and row[_INDEXED[table]] == value:
+                yield row
+
+    def rows(self, table: str) -> Iterable[Row]:
+        """Every row of a table, as this transaction leaves it."""
+        before = self._state.tables[table]
+        yield from (row for key in before if (row := self.get(table, key)) is not None)
+        for (changed_table, key), row in self._changed.items():
+            if changed_table == table and key not in before and row is not None:
+                yield row

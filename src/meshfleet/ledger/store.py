@@ -1,0 +1,156 @@
+"""The ledger: transactions and reads over files that many processes share.
+
+Everything above speaks to `Ledger` alone: `read` answers from memory after taking in what others wrote, `transact`
+runs a rule under the lock and returns once its changes are on the disk. docs/ledger.md tells the commit protocol and
+which orders of its steps lose data.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+from meshfleet.errors import Conflict
+from meshfleet.ledger import journal
+from meshfleet.ledger.compaction import Compactor, compact, establish
+from meshfleet.ledger.events import EventLog
+from meshfleet.ledger.files import Files, make_private_folder
+from meshfleet.ledger.lock import LedgerLock
+from meshfleet.ledger.replica import Moved, Replica
+from meshfleet.ledger.state import Transaction, View
+from meshfleet.model import SCHEMA_VERSION
+from meshfleet.settings import Durability, Settings, beside
+
+T = TypeVar("T")
+
+_LOOKS_WITHOUT_LOCK: Final = 10
+"""How often a reader tries to catch a snapshot and its journal together before it takes the lock."""
+
+
+class Ledger:
+    """One process's hold on a ledger. Threads may share it; processes open one each.
+
+    Args:
+        data_file: The snapshot's path; the journal, the locks and the event log lie beside it.
+        durability: Whether `transact` waits for the disk.
+        lock_timeout_ms: How long a call waits for other processes.
+        files: The file operations, for tests that stop or fail one.
+    """
+
+    def __init__(
+        self,
+        data_file: Path,
+        *,
+        durability: Durability = Durability.POWER,
+        lock_timeout_ms: int = 5_000,
+        files: Files | None = None,
+    ) -> None:
+        self.data_file = data_file
+        self.events = EventLog(beside(data_file, "events.log"))
+        self._replica = Replica(data_file, files or Files())
+        self._durability = durability
+        self._lock_timeout_ms = lock_timeout_ms
+        self._mutex = threading.RLock()
+        self._lock = LedgerLock(beside(data_file, "lock"))
+        self._in_transaction = False
+        self._compactor = Compactor(self.compact, self._journal_size)
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Ledger:
+        """The ledger a process's settings name."""
+        return cls(settings.data_file, durability=settings.durability, lock_timeout_ms=settings.lock_timeout_ms)
+
+    @property
+    def torn_tails_cut(self) -> int:
+        """How many torn transactions this process has cut off."""
+        return self._replica.torn_tails_cut
+
+    def read(self, query: Callable[[View], T]) -> T:
+        """Answer a query from memory, after taking in what other processes have written.
+
+        Raises:
+            Corrupt: The files are damaged.
+        """
+        with self._mutex:
+            self._refresh()
+            return query(View(self._replica.state, self._replica.seq))
+
+    def transact(self, rule: Callable[[Transaction], T]) -> T:
+        """Run a rule and make its changes stand, all or none; returns once they are durable.
+
+        The rule sees the newest state, with every other writer kept out, and must only look at its transaction and
+        change things through it. Whatever it raises is raised here, and then nothing has changed.
+
+        Raises:
+            Busy: Another process held the lock past the deadline; nothing has changed.
+            Conflict: A newer meshfleet wrote the ledger, so this one only reads it.
+            Corrupt: The files are damaged; nothing has changed.
+            Unavailable: The disk refused; nothing has changed, unless the text says that it may have.
+        """
+        with self._mutex:
+            if self._in_transaction:
+                raise RuntimeError("a rule must not start a transaction of its own")
+            if not self._replica.has_journal:
+                make_private_folder(self.data_file.parent)
+            with self._lock.held(self._lock_timeout_ms):
+                transaction, result = self._run(rule)
+            if transaction.operations:
+                if self._durability is Durability.POWER:
+                    self._replica.sync()
+                self._compactor.written()
+        for name, fields in transaction.events:
+            self.events.append(name, **fields)
+        return result
+
+    def compact(self) -> bool:
+        """Fold the journal into a new snapshot; False when there was nothing to fold or somebody else was at it."""
+        return compact(self._replica, self._mutex, self._lock, self._lock_timeout_ms)
+
+    def close(self) -> None:
+        """Fold what was written into the snapshot and give every descriptor back; the ledger can't be used again."""
+        self._compactor.stop()
+        with self._mutex:
+            self._replica.release()
+            self._lock.close()
+        self.events.close()
+
+    def _run(self, rule: Callable[[Transaction], T]) -> tuple[Transaction, T]:
+        self._replica.refresh_under_lock()
+        transaction = Transaction(self._replica.state, self._replica.seq)
+        self._in_transaction = True
+        try:
+            result = rule(transaction)
+        finally:
+            self._in_transaction = False
+        if transaction.operations:
+            self._refuse_newer_schema()
+            if not self._replica.has_journal:
+                establish(self._replica)
+            self._replica.append(transaction.operations)
+        return transaction, result
+
+    def _refresh(self) -> None:
+        for _ in range(_LOOKS_WITHOUT_LOCK):
+            try:
+                self._replica.refresh()
+            except (Moved, journal.Damaged):
+                continue
+            else:
+                return
+        with self._lock.held(self._lock_timeout_ms):
+            self._replica.refresh_under_lock()
+
+    def _refuse_newer_schema(self) -> None:
+        version = self._replica.state.schema_version
+        if version > SCHEMA_VERSION:
+            raise Conflict(
+                f"{self.data_file} is of schema {version}, which is newer than {SCHEMA_VERSION}; it can only be read: "
+                "upgrade meshfleet to write it"
+            )
+
+    def _journal_size(self) -> tuple[int, int]:
+        """The journal's and the snapshot's size, in bytes, as far as this process knows."""
+        identity = self._replica.identity
+        return self._replica.offset, identity.size if identity else 0

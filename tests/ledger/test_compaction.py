@@ -1,0 +1,136 @@
+"""Folding the journal into the snapshot: when it happens, who follows how, and that nothing is lost by it."""
+
+from __future__ import annotations
+
+import errno
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from tests.ledger.rows import send, waiting
+
+from meshfleet.ledger import Ledger
+from meshfleet.ledger.files import Files
+
+
+def test_compaction_folds_the_journal_and_everybody_follows(ledger_file: Path) -> None:
+    one, two = Ledger(ledger_file), Ledger(ledger_file)
+    send(one, "m1")
+    assert waiting(two) == ["m1"]
+    assert one.compact()
+    assert json.loads(ledger_file.read_text())["inboxes"] == {"b": ["m1"]}
+    assert [path.name for path in ledger_file.parent.glob("*.ndjson")] == ["agent-mesh.journal.2.ndjson"]
+    send(two, "m2")
+    assert waiting(one) == waiting(two) == ["m1", "m2"]
+    assert not two.compact() or waiting(one) == ["m1", "m2"]
+
+
+def test_there_is_nothing_to_compact_twice(ledger_file: Path) -> None:
+    ledger = Ledger(ledger_file)
+    assert not ledger.compact()
+    send(ledger, "m1")
+    assert ledger.compact()
+    assert not ledger.compact()
+
+
+def test_a_ledger_compacts_by_itself_when_nobody_writes(ledger_file: Path) -> None:
+    renamed = threading.Event()
+
+    class Watched(Files):
+        def rename(self, source: Path, target: Path) -> None:
+            super().rename(source, target)
+            if source.name == "agent-mesh.snapshot.tmp":
+                renamed.set()
+
+    ledger = Ledger(ledger_file, files=Watched())
+    send(ledger, "m1")
+    assert renamed.wait(10)
+    ledger.close()
+    assert "m1" in json.loads(ledger_file.read_text())["messages"]
+
+
+def test_what_is_written_while_the_snapshot_is_written_is_carried_over(ledger_file: Path) -> None:
+    other = Ledger(ledger_file)
+
+    class Interrupted(Files):
+        def create(self, path: Path) -> int:
+            if path.name == "agent-mesh.snapshot.tmp":
+                send(other, "m2")
+            return super().create(path)
+
+    ledger = Ledger(ledger_file, files=Interrupted())
+    send(ledger, "m1")
+    assert ledger.compact()
+    assert "m2" not in json.loads(ledger_file.read_text())["messages"]
+    for each in (ledger, other, Ledger(ledger_file)):
+        assert waiting(each) == ["m1", "m2"]
+
+
+def test_a_ledger_that_slept_through_several_compactions_wakes_up_right(ledger_file: Path) -> None:
+    sleeper, writer = Ledger(ledger_file), Ledger(ledger_file)
+    send(writer, "m0")
+    assert waiting(sleeper) == ["m0"]
+    for number in range(1, 6):
+        send(writer, f"m{number}")
+        assert writer.compact()
+    assert waiting(sleeper) == [f"m{number}" for number in range(6)]
+    send(sleeper, "m6")
+    assert waiting(writer)[-1] == "m6"
+
+
+def test_a_leftover_of_a_crashed_compaction_is_swept(ledger_file: Path) -> None:
+    ledger = Ledger(ledger_file)
+    send(ledger, "m1")
+    (current,) = ledger_file.parent.glob("*.ndjson")
+    ledger_file.with_name("agent-mesh.journal.2.ndjson").write_bytes(current.read_bytes())
+    ledger_file.with_name("agent-mesh.snapshot.tmp").write_bytes(b"half a snap")
+    assert ledger.compact()
+    assert waiting(ledger) == waiting(Ledger(ledger_file)) == ["m1"]
+    assert sorted(path.name for path in ledger_file.parent.iterdir() if "json" in path.name) == [
+        "agent-mesh.journal.2.ndjson",
+        "agent-mesh.json",
+    ]
+
+
+class Failing(Files):
+    """A disk that is full at one kind of step."""
+
+    def __init__(self, step: str) -> None:
+        self.step = step
+        self.broken = False
+
+    def _reach(self, step: str) -> None:
+        if self.broken and step == self.step:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def sync(self, fd: int) -> None:
+        self._reach("sync")
+        super().sync(fd)
+
+    def rename(self, source: Path, target: Path) -> None:
+        self._reach("rename")
+        super().rename(source, target)
+
+    def create(self, path: Path) -> int:
+        self._reach("create")
+        return super().create(path)
+
+    def append(self, fd: int, data: bytes) -> int:
+        self._reach("append")
+        return super().append(fd, data)
+
+
+@pytest.mark.parametrize("step", ["sync", "rename", "create", "append"])
+def test_a_compaction_that_fails_leaves_the_ledger_as_it_was(ledger_file: Path, step: str) -> None:
+    files = Failing(step)
+    ledger = Ledger(ledger_file, files=files)
+    send(ledger, "m1")
+    files.broken = True
+    with pytest.raises(Exception, match="free some space"):
+        ledger.compact()
+    files.broken = False
+    send(ledger, "m2")
+    assert waiting(ledger) == waiting(Ledger(ledger_file)) == ["m1", "m2"]
+    assert ledger.compact()
+    assert waiting(ledger) == waiting(Ledger(ledger_file)) == ["m1", "m2"]

@@ -121,17 +121,38 @@ def _read(environ: Mapping[str, str], name: str, parse: Callable[[str], T], defa
 
 
 def _data_file(environ: Mapping[str, str]) -> Path:
-    if file := _named(environ, "DATA_FILE"):
-        return Path(file[1]).expanduser().absolute()
-    if folder := _named(environ, "DATA_DIR"):
-        return Path(folder[1]).expanduser().absolute() / LEDGER_NAME
+    file = _read(environ, "DATA_FILE", _file, None)
+    folder = _read(environ, "DATA_DIR", _path, None)
+    if file is not None:
+        return file
+    if folder is not None:
+        return folder / LEDGER_NAME
     home = environ.get("HOME")
-    return (Path(home) if home else Path.home()).absolute() / ".config" / "opencode" / LEDGER_NAME
+    try:
+        return (Path(home) if home else Path.home()).absolute() / ".config" / "opencode" / LEDGER_NAME
+    except RuntimeError:
+        raise Invalid("HOME is not set and the user has none; set HOME or MESHFLEET_DATA_FILE") from None
+
+
+def _path(value: str) -> Path:
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError:
+        raise ValueError("there is no such user, whose home it begins with") from None
+
+
+def _file(value: str) -> Path:
+    path = _path(value)
+    if not path.name:
+        raise ValueError("it has to name a file")
+    return path
 
 
 def _whole_number(value: str) -> int:
-    if not (value.isascii() and value.isdigit()) or len(value) > LONGEST_NUMBER:
+    if not (value.isascii() and value.isdigit()):
         raise ValueError("it has to be a whole number")
+    if len(value) > LONGEST_NUMBER:
+        raise ValueError(f"it may have {LONGEST_NUMBER} digits at most")
     return int(value)
 
 

@@ -8,10 +8,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from tests.ledger.rows import send, waiting
 
 from meshfleet.ledger import Ledger
 from meshfleet.ledger.files import Files
+from tests.ledger.rows import send, waiting
 
 
 def test_compaction_folds_the_journal_and_everybody_follows(ledger_file: Path) -> None:

@@ -3,35 +3,64 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import pytest
-from tests.ledger.rows import send, waiting
 
 from meshfleet.errors import Corrupt, Invalid
 from meshfleet.ledger import Ledger
+from tests.ledger.rows import send, waiting
+
+LEAVE_THREE_TRANSACTIONS: Final = """
+import os, sys
+from pathlib import Path
+from meshfleet.ledger import Ledger
+from tests.ledger.rows import send
+ledger = Ledger(Path(sys.argv[1]))
+for number in (1, 2, 3):
+    send(ledger, f"m{number}")
+os._exit(0)
+"""
 
 
 @pytest.fixture
 def journal_file(ledger_file: Path) -> Path:
     """A journal with the transactions m1 to m3, none of them in the snapshot, left by a process that died."""
-    ledger = Ledger(ledger_file)
-    for number in (1, 2, 3):
-        send(ledger, f"m{number}")
+    root = Path(__file__).parents[2]
+    subprocess.run([sys.executable, "-c", LEAVE_THREE_TRANSACTIONS, str(ledger_file)], check=True, timeout=60, cwd=root)
     (path,) = ledger_file.parent.glob("*.journal.*.ndjson")
     return path
 
 
-def test_a_tail_torn_at_any_byte_is_cut_and_the_next_send_succeeds(ledger_file: Path, journal_file: Path) -> None:
+@contextmanager
+def copied(ledger_file: Path, folder: Path) -> Iterator[Path]:
+    """A copy of the ledger in a folder of its own, for as long as it is wanted."""
+    shutil.copytree(ledger_file.parent, folder)
+    yield folder / ledger_file.name
+    shutil.rmtree(folder)
+
+
+def test_a_tail_torn_at_any_byte_is_cut_and_the_next_send_succeeds(
+    ledger_file: Path, journal_file: Path, tmp_path: Path
+) -> None:
     whole = journal_file.read_bytes()
     start = whole[:-1].rfind(b"\n") + 1
     for size in range(start, len(whole)):
         journal_file.write_bytes(whole[:size])
-        ledger = Ledger(ledger_file)
-        assert waiting(ledger) == ["m1", "m2"]
-        send(ledger, "m4")
-        assert waiting(ledger) == waiting(Ledger(ledger_file)) == ["m1", "m2", "m4"]
-        assert ledger.torn_tails_cut == (size > start)
+        with copied(ledger_file, tmp_path / "copy") as copy:
+            ledger, fresh = Ledger(copy), Ledger(copy)
+            assert waiting(ledger) == ["m1", "m2"]
+            send(ledger, "m4")
+            assert waiting(ledger) == waiting(fresh) == ["m1", "m2", "m4"]
+            assert ledger.torn_tails_cut == (size > start)
+            ledger.close()
+            fresh.close()
 
 
 def test_a_flipped_byte_anywhere_in_the_journal_is_refused_and_nothing_is_written(
@@ -44,8 +73,9 @@ def test_a_flipped_byte_anywhere_in_the_journal_is_refused_and_nothing_is_writte
         damaged[place] ^= 0x04
         journal_file.write_bytes(damaged)
         ledger = Ledger(ledger_file)
-        with pytest.raises(Corrupt, match=r"journal\.1\.ndjson is damaged: .*nothing is written"):
+        with pytest.raises(Corrupt, match=r"journal\.1\.ndjson is damaged: line \d.*nothing is written"):
             send(ledger, "m4")
+        ledger.close()
         assert journal_file.read_bytes() == damaged, f"byte {place}"
         assert ledger_file.read_bytes() == snapshot
 

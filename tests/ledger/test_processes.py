@@ -5,10 +5,9 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+from meshfleet.ledger import Ledger
 from tests.ledger.processes import start_writer
 from tests.ledger.rows import waiting
-
-from meshfleet.ledger import Ledger
 
 
 def test_four_processes_write_at_once_and_lose_nothing(ledger_file: Path) -> None:
@@ -32,8 +31,10 @@ def test_writers_killed_at_random_lose_nothing_they_acknowledged(ledger_file: Pa
             acknowledged += [next(writer.stdout).strip() for _ in range(chance.randrange(1, 120))]
             writer.kill()
         for writer in writers:
-            rest, _ = writer.communicate(timeout=60)
-            acknowledged += [line for line in rest.splitlines(keepends=True) if line.endswith("\n")]
+            assert writer.stdout is not None
+            acknowledged += [line for line in writer.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
+            writer.stdout.close()
+            writer.wait(60)
     wanted = {line.strip() for line in acknowledged}
     arrived = waiting(Ledger(ledger_file))
     assert len(arrived) == len(set(arrived))

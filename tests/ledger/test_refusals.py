@@ -8,11 +8,11 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.ledger.rows import send, waiting
 
 from meshfleet.errors import Busy, Unavailable
 from meshfleet.ledger import Ledger
 from meshfleet.ledger.files import Files
+from tests.ledger.rows import send, waiting
 
 
 class FullDisk(Files):

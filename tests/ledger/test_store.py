@@ -7,10 +7,10 @@ import stat
 from pathlib import Path
 
 import pytest
-from tests.ledger.rows import message, send, waiting
 
 from meshfleet.errors import Conflict, Invalid
 from meshfleet.ledger import Ledger, Transaction
+from tests.ledger.rows import message, send, waiting
 
 
 def test_what_was_written_is_read_by_the_same_ledger_by_another_and_by_a_fresh_one(ledger_file: Path) -> None:

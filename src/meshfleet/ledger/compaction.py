@@ -96,7 +96,17 @@ def establish(replica: Replica) -> None:
             replica.files.rename(path, path.with_name(f"{path.name}.kept-{now_ms()}"))
         else:
             replica.files.unlink(path)
-    target = beside(replica.data_file, "first.tmp")
+    replace_snapshot(replica, beside(replica.data_file, "first.tmp"), generation)
+
+
+def replace_snapshot(replica: Replica, target: Path, generation: int) -> None:
+    """Write what a replica holds as the snapshot of a generation, with an empty journal, and follow it.
+
+    The caller holds the ledger's lock.
+
+    Raises:
+        Unavailable: The disk refused; nothing has changed.
+    """
     try:
         fd = _write_snapshot(replica, target, replica.state, generation, replica.seq)
         try:

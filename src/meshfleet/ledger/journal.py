@@ -99,6 +99,12 @@ def is_torn(tail: bytes) -> bool:
     return _checksum(tail[: found.start()]) != found[1]
 
 
+def whole_record(tail: bytes) -> bytes:
+    """The record at the start of a tail that is not torn: all of it up to its checksum's end."""
+    match = max(_WHOLE_RECORD.finditer(tail), key=re.Match.end)
+    return tail[: match.end()]
+
+
 def to_json(value: Any) -> bytes:
     """Compact JSON as UTF-8; a lone surrogate, which an old ledger may hold, stays an escape."""
     try:

@@ -92,7 +92,7 @@ class Replica:
             self.refresh()
             self._cut_torn_tail()
         except journal.Damaged as damage:
-            self._refuse(self.journal_path(self.generation), str(damage))
+            self._refuse(self.journal_path(self.generation), f"line {self._line()}: {damage}")
         except Moved as moved:
             self._refuse(self.data_file, str(moved))
 
@@ -196,13 +196,21 @@ class Replica:
         if identity is None:
             self._start_empty()
         elif identity != self.identity:
-            if self.has_journal:
-                self._take_in()
+            self._drain()
             self._open_snapshot()
+
+    def _drain(self) -> None:
+        """Read the rest of the journal that the last snapshot had; damage in it has been dealt with by the new one."""
+        try:
+            self._take_in()
+        except journal.Damaged:
+            self.generation = 0
 
     def _start_empty(self) -> None:
         for _, path in self.journals():
             if self.last_seq_in(path):
+                if self.files.identify(self.data_file) is not None:
+                    raise Moved(f"{self.data_file.name} has just been created")
                 self._refuse(self.data_file, f"it is gone, but {path.name} holds transactions that follow it")
         if self.identity is not None:
             self.release()
@@ -291,7 +299,7 @@ class Replica:
             return
         size = self.files.size(self._journal_fd)
         if size < self.offset:
-            raise journal.Damaged(f"it has {size} bytes, but had {self.offset}")
+            raise journal.Damaged(f"the file has {size} bytes, but had {self.offset}")
         if size == self.offset:
             return
         data = self.files.read(self._journal_fd, self.offset, size - self.offset)
@@ -303,14 +311,11 @@ class Replica:
             position = stop + 1
 
     def _replay(self, line: bytes) -> None:
-        try:
-            record = journal.decode_record(line)
-        except journal.Damaged as damage:
-            raise journal.Damaged(f"the transaction at byte {self.offset}: {damage}") from None
+        record = journal.decode_record(line)
         if record.seq <= self.seq:
             return
         if record.seq != self.seq + 1:
-            raise journal.Damaged(f"transaction {self.seq + 1} is missing before {record.seq} at byte {self.offset}")
+            raise journal.Damaged(f"transaction {self.seq + 1} is missing before {record.seq}")
         self.state.apply(shared_operations(record.operations))
         self.seq = record.seq
 
@@ -321,7 +326,7 @@ class Replica:
         if size == self.offset:
             return
         if not journal.is_torn(self.files.read(self._journal_fd, self.offset, size - self.offset)):
-            raise journal.Damaged(f"the transaction at byte {self.offset}: its last byte is wrong")
+            raise journal.Damaged("its last byte is wrong")
         self.files.truncate(self._journal_fd, self.offset)
         self.torn_tails_cut += 1
         log.warning("cut %d bytes of a torn transaction off the journal", size - self.offset)
@@ -336,6 +341,10 @@ class Replica:
         if self._journal_fd is None:
             raise Unavailable(f"{self.data_file} is not open; open it again")
         return self._journal_fd
+
+    def _line(self) -> int:
+        """The number of the journal's line behind those that were taken in, the header being 1."""
+        return self.records_from(0).count(b"\n") + 1
 
     def _refuse(self, path: Path, what: str) -> NoReturn:
         raise Corrupt(

@@ -22,7 +22,7 @@ BACKFILL_NOTE: Final = "backfilled_from_v1_acknowledged_flag"
 
 _TEXT: Final = (str,)
 _NUMBER: Final = (int, float)
-_REQUIRED: Final[dict[str, dict[str, tuple[type, ...]]]] = {
+_FIELDS: Final[dict[str, dict[str, tuple[type, ...]]]] = {
     "fleets": {"id": _TEXT, "status": _TEXT, "created_at": _NUMBER},
     "agents": {"id": _TEXT, "fleet_id": _TEXT, "role": _TEXT, "prompt": _TEXT, "status": _TEXT},
     "messages": {
@@ -39,10 +39,21 @@ _REQUIRED: Final[dict[str, dict[str, tuple[type, ...]]]] = {
     "templates": {"name": _TEXT, "agents": (list,), "version": _NUMBER},
     "attempts": {"agent_id": _TEXT, "number": _NUMBER},
 }
+_REQUIRED: Final = {table: tuple(fields.items()) for table, fields in _FIELDS.items()}
 
 
 class Malformed(ValueError):
-    """The document is JSON but no ledger; the text says where."""
+    """The document is no JSON, or no ledger; the text says why.
+
+    Attributes:
+        line: The line it is about, from 1, where that is known.
+        key: The key of the row it is about.
+    """
+
+    def __init__(self, what: str, *, line: int | None = None, key: str | None = None) -> None:
+        super().__init__(what)
+        self.line = line
+        self.key = key
 
 
 def check_document(document: Any) -> dict[str, Any]:
@@ -61,28 +72,24 @@ def check_document(document: Any) -> dict[str, Any]:
         rows = document.get(table, {})
         if not isinstance(rows, dict):
             raise Malformed(f"the table {table} is no JSON object")
-        if table == "inboxes":
-            _check_inboxes(rows)
-        else:
-            _check_rows(table, rows)
+        for key, row in rows.items():
+            if problem := problems_of_row(table, key, row):
+                raise Malformed(problem, key=key)
     return document
 
 
-def _check_inboxes(rows: dict[str, Any]) -> None:
-    for agent_id, ids in rows.items():
-        if not isinstance(ids, list) or not all(isinstance(item, str) for item in ids):
-            raise Malformed(f"the inbox of {agent_id} is no list of message ids")
-
-
-def _check_rows(table: str, rows: dict[str, Any]) -> None:
-    required = list(_REQUIRED[table].items())
-    for key, row in rows.items():
-        if not isinstance(row, dict):
-            raise Malformed(f"{table} {key} is no JSON object")
-        for field, types in required:
-            value = row.get(field)
-            if not isinstance(value, types) or isinstance(value, bool):
-                raise Malformed(f"{table} {key}: {field} is {_shown(value)}")
+def problems_of_row(table: str, key: str, row: Any) -> str | None:
+    """What keeps a row from having the form its readers rely on; None when nothing does."""
+    if table == "inboxes":
+        sound = isinstance(row, list) and all(isinstance(item, str) for item in row)
+        return None if sound else f"the inbox of {key} is no list of message ids"
+    if not isinstance(row, dict):
+        return f"{table} {key} is no JSON object"
+    for field, types in _REQUIRED[table]:
+        value = row.get(field)
+        if not isinstance(value, types) or value is True or value is False:
+            return f"{table} {key}: {field} is {_shown(value)}"
+    return None
 
 
 def _shown(value: Any) -> str:

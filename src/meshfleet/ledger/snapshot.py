@@ -50,12 +50,20 @@ def read(data: bytes) -> tuple[Heading | None, State]:
     try:
         document: Any = json.loads(data, parse_constant=_no_constant)
     except UnicodeDecodeError as error:
-        raise Malformed(f"byte {error.start} is no UTF-8") from None
+        place = data.count(b"\n", 0, error.start) + 1
+        raise Malformed(f"line {place}: byte {error.start} is no UTF-8", line=place) from None
     except json.JSONDecodeError as error:
-        raise Malformed(f"line {error.lineno}, column {error.colno}: {error.msg.lower()}") from None
+        what = f"line {error.lineno}, column {error.colno}: {error.msg.lower()}"
+        raise Malformed(what, line=error.lineno) from None
     except RecursionError:
         raise Malformed("it is nested too deeply") from None
-    checked = check_document(document)
+    try:
+        checked = check_document(document)
+    except Malformed as malformed:
+        line = None if malformed.key is None else line_of(data, malformed.key)
+        if line is None:
+            raise
+        raise Malformed(f"line {line}: {malformed}", line=line) from None
     heading = None
     if "generation" in checked:
         heading = Heading(
@@ -65,6 +73,12 @@ def read(data: bytes) -> tuple[Heading | None, State]:
             checked.get("lineage", 0),
         )
     return heading, State.from_document(upgrade(checked))
+
+
+def line_of(data: bytes, key: str) -> int | None:
+    """The line a row with this key stands on, from 1; None when no line begins with it."""
+    place = data.find(b"\n" + to_json(key) + b":")
+    return None if place < 0 else data.count(b"\n", 0, place) + 2
 
 
 def write(state: State, generation: int, seq: int) -> Iterator[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from sys import intern
 from types import MappingProxyType
 from typing import Any, Final
@@ -162,7 +162,7 @@ class View:
         """The receipts of a message, in order of arrival."""
         return list(self._indexed("receipts", message_id))
 
-    def inbox(self, agent_id: str) -> Iterable[str]:
+    def inbox(self, agent_id: str) -> Collection[str]:
         """The ids of the messages that wait for an agent, oldest first."""
         return self._state.inboxes.get(agent_id, _NOTHING)
 
@@ -208,7 +208,7 @@ class Transaction(View):
         """Have a line written to the event log once the transaction stands."""
         self.events.append((name, fields))
 
-    def inbox(self, agent_id: str) -> Iterable[str]:
+    def inbox(self, agent_id: str) -> Collection[str]:
         """The ids that wait for an agent, as this transaction leaves them."""
         ids = dict.fromkeys(super().inbox(agent_id))
         for operation in self.operations:

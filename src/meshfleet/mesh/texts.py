@@ -1,0 +1,57 @@
+"""What a text that comes from outside may hold; every rule that stores one asks here first."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from meshfleet.errors import Invalid
+
+LONGEST_NAME: Final = 256
+"""Bytes of an id, a role, an action or another name."""
+LONGEST_PAYLOAD: Final = 65_536
+"""Bytes of a message's payload or a receipt's note."""
+LONGEST_PROMPT: Final = 4 * 1024 * 1024
+"""Bytes of a prompt."""
+_SHOWN: Final = 80
+"""Characters of a wrong value that its refusal shows."""
+
+
+def shown(value: object) -> str:
+    """A wrong value as its refusal shows it: printable, and not all of it when it is long."""
+    text = ascii(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def checked_text(argument: str, value: str, longest: int) -> str:
+    """Return the text if it can be stored.
+
+    Args:
+        argument: What the caller calls it.
+        value: The text.
+        longest: How many bytes of UTF-8 it may have.
+
+    Raises:
+        Invalid: It is too long, holds a NUL, or is no valid Unicode.
+    """
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError as error:
+        raise Invalid(
+            f"{argument} holds a lone surrogate at character {error.start}; it has to be valid Unicode"
+        ) from None
+    if size > longest:
+        raise Invalid(f"{argument} has {size} bytes; at most {longest} are possible")
+    if (place := value.find("\0")) >= 0:
+        raise Invalid(f"{argument} holds a NUL at character {place}; leave it out")
+    return value
+
+
+def checked_name(argument: str, value: str) -> str:
+    """Return a short text that is not blank.
+
+    Raises:
+        Invalid: It is blank, or can't be stored.
+    """
+    if not value.strip():
+        raise Invalid(f"{argument} is blank; it has to say something")
+    return checked_text(argument, value, LONGEST_NAME)

@@ -1,0 +1,1 @@
+"""Agents as processes of the operating system: starting, watching, judging and stopping them."""

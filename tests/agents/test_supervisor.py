@@ -1,0 +1,261 @@
+"""The supervisor over real processes of the fake runtime: what it starts, and what it makes of how a run ends."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import anyio
+import pytest
+
+from meshfleet.agents.launch import EXIT_NAME, read_exit
+from meshfleet.agents.process import is_same_process
+from meshfleet.agents.stopping import members_of, stop_attempt
+from meshfleet.agents.supervisor import Supervisor
+from meshfleet.ledger import Ledger
+from meshfleet.mesh.fleets import AgentSpec, create_fleet, fleet_status
+from meshfleet.model import Row
+from meshfleet.settings import Settings
+
+pytestmark = pytest.mark.anyio
+
+WAIT_S: Final = 30.0
+
+
+@pytest.fixture
+def settings(ledger_file: Path) -> Settings:
+    """Settings with no pause between starts and little patience with the lock."""
+    return Settings(ledger_file, start_stagger_ms=0, lock_timeout_ms=50)
+
+
+@pytest.fixture
+def ledger(settings: Settings) -> Ledger:
+    """The ledger the supervisor works on."""
+    return Ledger.from_settings(settings)
+
+
+@pytest.fixture
+def supervisor(ledger: Ledger, settings: Settings, fake_opencode: Path) -> Supervisor:
+    """A supervisor whose OpenCode is the fake runtime."""
+    return Supervisor(ledger, settings, {**os.environ, "MESHFLEET_OPENCODE": str(fake_opencode)})
+
+
+def spawn(ledger: Ledger, tmp_path: Path, *prompts: str, agent: str | None = None) -> tuple[str, list[str]]:
+    """Write a fleet of one agent for each prompt."""
+    return create_fleet(ledger, [AgentSpec("Worker", prompt, agent) for prompt in prompts], cwd=str(tmp_path))
+
+
+def agent_row(ledger: Ledger, agent_id: str) -> Row:
+    """The agent as it stands."""
+    row = ledger.read(lambda view: view.get("agents", agent_id))
+    assert row is not None
+    return row
+
+
+def attempt_row(ledger: Ledger, agent_id: str, number: int = 1) -> Row:
+    """One of the agent's attempts."""
+    row = ledger.read(lambda view: view.get("attempts", f"{agent_id}/{number}"))
+    assert row is not None
+    return row
+
+
+async def look_until(supervisor: Supervisor, happened: Callable[[], bool]) -> None:
+    """Have the supervisor look again and again until something is so."""
+    with anyio.fail_after(WAIT_S):
+        while not happened():
+            await supervisor.look()
+            await anyio.sleep(0.005)
+
+
+async def settled(supervisor: Supervisor, ledger: Ledger, fleet_id: str) -> str:
+    """Look until the fleet has ended; returns its status."""
+
+    def status() -> str:
+        return str(fleet_status(ledger, fleet_id)["fleet"]["status"])
+
+    await look_until(supervisor, lambda: status() in {"complete", "failed"})
+    return status()
+
+
+async def test_a_fleet_whose_agents_all_answer_is_complete(
+    supervisor: Supervisor, ledger: Ledger, tmp_path: Path
+) -> None:
+    fleet_id, (one, two) = spawn(ledger, tmp_path, "answer first\nanswer second", "what is this?")
+    assert await settled(supervisor, ledger, fleet_id) == "complete"
+    agent = agent_row(ledger, one)
+    assert (agent["status"], agent["output"], agent["cost"]) == ("complete", "first\nsecond", 0.5)
+    assert agent["tokens"]["total"] == 240
+    assert agent["session_id"].startswith("ses_fake")
+    assert "pid" not in agent
+    assert agent["started_at"] <= agent["completed_at"]
+    attempt = attempt_row(ledger, one)
+    assert (attempt["ok"], attempt["exit"]) == (True, 0)
+    assert attempt["pid"] > 0
+    assert agent_row(ledger, two)["output"] == "what is this?"
+
+
+MISBEHAVIOURS: Final = {
+    "exits with a status": ("complain no luck\nexit 3", "exit", "no luck"),
+    "exits 0 after an error event": ("begin\nerror quota used up\nexit 0", "provider", "quota used up"),
+    "says something, then an error event, and exits 0": ("answer done\nerror boom\nexit 0", "provider", "boom"),
+    "exits 0 without a word": ("begin\nfinish stop", "no_answer", "without a word"),
+    "exits 0 with no events at all": ("exit 0", "no_answer", "before it had finished"),
+    "exits 0 in the middle of its work": ("begin\nsay hm\nfinish tool-calls", "no_answer", "before it had finished"),
+    "prints what is no event": ("raw {not json\nraw [1]\nraw null", "no_answer", "before it had finished"),
+    "is killed": ("begin\nsay hm\ndie SIGKILL", "killed", "SIGKILL"),
+}
+
+
+@pytest.mark.parametrize("deed", MISBEHAVIOURS)
+async def test_an_agent_that(deed: str, supervisor: Supervisor, ledger: Ledger, tmp_path: Path) -> None:
+    prompt, reason, error = MISBEHAVIOURS[deed]
+    fleet_id, (agent_id,) = spawn(ledger, tmp_path, prompt)
+    assert await settled(supervisor, ledger, fleet_id) == "failed"
+    agent = agent_row(ledger, agent_id)
+    assert (agent["status"], agent["reason"]) == ("failed", reason)
+    assert error in agent["error"]
+    assert (attempt_row(ledger, agent_id)["ok"], attempt_row(ledger, agent_id)["reason"]) == (False, reason)
+
+
+async def test_an_agent_replaced_by_the_default_one_has_failed(
+    supervisor: Supervisor, ledger: Ledger, tmp_path: Path
+) -> None:
+    prompt = 'complain ! agent "critic" not found. Falling back to default agent\nanswer I am somebody else'
+    fleet_id, (agent_id,) = spawn(ledger, tmp_path, prompt, agent="critic")
+    assert await settled(supervisor, ledger, fleet_id) == "failed"
+    assert agent_row(ledger, agent_id)["reason"] == "wrong_agent"
+
+
+async def test_one_failed_agent_makes_the_fleet_fail_once_all_have_ended(
+    supervisor: Supervisor, ledger: Ledger, tmp_path: Path
+) -> None:
+    fleet_id, _ = spawn(ledger, tmp_path, "exit 1", "answer fine")
+    assert await settled(supervisor, ledger, fleet_id) == "failed"
+    statuses = sorted(agent["status"] for agent in fleet_status(ledger, fleet_id)["agents"])
+    assert statuses == ["complete", "failed"]
+
+
+async def test_an_agent_whose_shell_was_killed_is_ended_whole_and_settled(
+    supervisor: Supervisor, ledger: Ledger, tmp_path: Path
+) -> None:
+    fleet_id, (agent_id,) = spawn(ledger, tmp_path, "begin\nsay working\nhang")
+    await look_until(supervisor, lambda: len(members_of(f"{agent_id}/1", None)) >= 2)
+    os.kill(attempt_row(ledger, agent_id)["pid"], signal.SIGKILL)
+    assert await settled(supervisor, ledger, fleet_id) == "failed"
+    assert agent_row(ledger, agent_id)["reason"] == "killed"
+    assert members_of(f"{agent_id}/1", None) == []
+
+
+@pytest.mark.parametrize("missing", ["folder", "opencode"])
+async def test_an_agent_that_can_not_be_started_has_failed_with_the_reason(
+    missing: str, supervisor: Supervisor, ledger: Ledger, tmp_path: Path, fake_opencode: Path
+) -> None:
+    if missing == "opencode":
+        fake_opencode.unlink()
+    folder = tmp_path / "gone" if missing == "folder" else tmp_path
+    fleet_id, (agent_id,) = spawn(ledger, folder, "answer hello")
+    assert await settled(supervisor, ledger, fleet_id) == "failed"
+    agent = agent_row(ledger, agent_id)
+    assert agent["reason"] == "spawn"
+    assert ("gone" if missing == "folder" else "npm install") in agent["error"]
+
+
+async def test_two_supervisors_start_each_agent_once(
+    supervisor: Supervisor, ledger: Ledger, settings: Settings, tmp_path: Path, fake_opencode: Path
+) -> None:
+    environ = {**os.environ, "MESHFLEET_OPENCODE": str(fake_opencode)}
+    other = Supervisor(Ledger.from_settings(settings), settings, environ)
+    fleet_id, agent_ids = spawn(ledger, tmp_path, *[f"answer {number}" for number in range(8)])
+    with anyio.fail_after(WAIT_S):
+        while fleet_status(ledger, fleet_id)["fleet"]["status"] == "running":
+            async with anyio.create_task_group() as both:
+                both.start_soon(supervisor.look)
+                both.start_soon(other.look)
+    assert fleet_status(ledger, fleet_id)["fleet"]["status"] == "complete"
+    assert ledger.read(lambda view: view.count("attempts")) == len(agent_ids)
+
+
+async def test_an_agent_goes_on_without_its_supervisor_and_leaves_its_exit_status(
+    supervisor: Supervisor, ledger: Ledger, settings: Settings, tmp_path: Path
+) -> None:
+    _, (agent_id,) = spawn(ledger, tmp_path, "begin\nsay working\nhang")
+    marker, run_dir = f"{agent_id}/1", settings.runs_dir / agent_id / "1"
+    await look_until(supervisor, lambda: len(members_of(marker, None)) >= 2)
+    assert read_exit(run_dir) is None
+    await stop_attempt(marker, None)
+    assert read_exit(run_dir) == 128 + signal.SIGTERM
+    assert (run_dir / EXIT_NAME).stat().st_mode & 0o777 == 0o600
+    await look_until(supervisor, lambda: agent_row(ledger, agent_id)["status"] == "failed")
+
+
+async def test_what_could_not_be_settled_is_settled_at_the_next_look(
+    supervisor: Supervisor, ledger: Ledger, settings: Settings, tmp_path: Path
+) -> None:
+    fleet_id, (agent_id,) = spawn(ledger, tmp_path, "answer done")
+    await supervisor.look()
+    with anyio.fail_after(WAIT_S):
+        while members_of(f"{agent_id}/1", None):
+            await anyio.sleep(0.005)
+    lock = os.open(settings.data_file.with_name("agent-mesh.lock"), os.O_RDWR)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    await supervisor.look()
+    assert agent_row(ledger, agent_id)["status"] == "running"
+    os.close(lock)
+    assert await settled(supervisor, ledger, fleet_id) == "complete"
+
+
+async def test_starts_are_kept_apart(ledger: Ledger, ledger_file: Path, tmp_path: Path, fake_opencode: Path) -> None:
+    now = 1000.0
+    environ = {**os.environ, "MESHFLEET_OPENCODE": str(fake_opencode)}
+    supervisor = Supervisor(ledger, Settings(ledger_file, start_stagger_ms=250), environ, clock=lambda: now)
+    fleet_id, _ = spawn(ledger, tmp_path, "answer 1", "answer 2", "answer 3")
+
+    def started() -> int:
+        return ledger.read(lambda view: view.count("attempts"))
+
+    counts = []
+    for step in (0, 0.2, 0.06, 0.1, 0.16):
+        now += step
+        await supervisor.look()
+        counts.append(started())
+    assert counts == [1, 1, 2, 2, 3]
+    await look_until(supervisor, lambda: fleet_status(ledger, fleet_id)["fleet"]["status"] == "complete")
+
+
+async def test_run_folders_are_private_and_keep_nothing_opencode_unpacked(
+    supervisor: Supervisor, ledger: Ledger, settings: Settings, tmp_path: Path
+) -> None:
+    fleet_id, (agent_id,) = spawn(ledger, tmp_path, "environment\nanswer ok")
+    assert await settled(supervisor, ledger, fleet_id) == "complete"
+    run_dir = settings.runs_dir / agent_id / "1"
+    assert f'"BUN_TMPDIR": "{run_dir}/scratch"' in agent_row(ledger, agent_id)["output"]
+    assert sorted(path.name for path in run_dir.iterdir()) == ["events.ndjson", "exit", "prompt.txt", "stderr.log"]
+    assert {path.stat().st_mode & 0o777 for path in run_dir.iterdir()} == {0o600}
+    assert {folder.stat().st_mode & 0o777 for folder in (run_dir, run_dir.parent, settings.runs_dir)} == {0o700}
+    assert not any(is_same_process(process) for process in members_of(f"{agent_id}/1", None))
+
+
+async def test_a_trouble_that_lasts_is_told_once(
+    supervisor: Supervisor, ledger: Ledger, ledger_file: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    ledger_file.write_text("{")
+    for _ in range(5):
+        await supervisor.look()
+    assert [record.message for record in caplog.records if "damaged" in record.message] == [caplog.messages[0]]
+    ledger_file.unlink()
+    fleet_id, _ = spawn(ledger, tmp_path, "answer fine")
+    assert await settled(supervisor, ledger, fleet_id) == "complete"
+
+
+async def test_an_agent_that_v090_left_pending_is_left_alone(
+    supervisor: Supervisor, ledger: Ledger, ledger_file: Path
+) -> None:
+    agent = {"id": "a", "fleet_id": "f", "role": "r", "prompt": "p", "status": "pending"}
+    ledger_file.write_text(json.dumps({"schema_version": 2, "agents": {"a": agent}}))
+    await supervisor.look()
+    assert agent_row(ledger, "a") == agent

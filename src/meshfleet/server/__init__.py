@@ -1,0 +1,1 @@
+"""The MCP face: tools, instructions and the stdio streams around the SDK's server."""

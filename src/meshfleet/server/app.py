@@ -1,0 +1,102 @@
+"""The MCP server: offers the tools through the SDK's low-level `Server` and turns refusals into results."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any, Final
+
+import anyio
+from anyio import to_thread
+from mcp.server.context import ServerRequestContext
+from mcp.server.lowlevel import Server
+from mcp.shared.exceptions import MCPError
+from mcp_types import (
+    INVALID_PARAMS,
+    CallToolRequestParams,
+    CallToolResult,
+    ListToolsResult,
+    PaginatedRequestParams,
+    TextContent,
+)
+
+from meshfleet import __version__
+from meshfleet.errors import MeshfleetError
+from meshfleet.mesh.identity import identify_agent
+from meshfleet.mesh.texts import shown
+from meshfleet.server.instructions import FOR_ORCHESTRATORS, for_agent
+from meshfleet.server.tool import Context, JsonObject, Tool
+from meshfleet.server.tools import offered_tools
+
+log = logging.getLogger(__name__)
+
+SERVER_NAME: Final = "meshfleet"
+
+RequestContext = ServerRequestContext[Any]
+
+
+def build_server(context: Context) -> Server[Any]:
+    """The server for one process: with all tools for the orchestrator, with a peer's for an agent.
+
+    Raises:
+        NotFound: In agent mode, the ledger does not hold the agent.
+    """
+    agent_id = context.caller.agent_id
+    tools = offered_tools(in_agent_mode=agent_id is not None)
+    listing = ListToolsResult(tools=[tool.on_the_wire() for tool in tools.values()])
+    one_at_a_time = anyio.CapacityLimiter(1)
+
+    async def list_tools(_: RequestContext, __: PaginatedRequestParams | None) -> ListToolsResult:
+        return listing
+
+    async def call_tool(_: RequestContext, params: CallToolRequestParams) -> CallToolResult:
+        tool = tools.get(params.name)
+        if tool is None:
+            raise MCPError(INVALID_PARAMS, f"there is no tool {shown(params.name)}; there are {', '.join(tools)}")
+        # In a thread, so that waiting for the ledger's lock never keeps the protocol waiting; one at a time, so that
+        # calls take effect in the order they came.
+        return await to_thread.run_sync(run_tool, tool, context, params.arguments or {}, limiter=one_at_a_time)
+
+    instructions = FOR_ORCHESTRATORS if agent_id is None else for_agent(identify_agent(context.ledger, agent_id))
+    return Server(
+        SERVER_NAME,
+        version=__version__,
+        instructions=instructions,
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+    )
+
+
+def run_tool(tool: Tool[Any], context: Context, arguments: JsonObject) -> CallToolResult:
+    """Run a tool; whatever goes wrong becomes a result that says so."""
+    try:
+        return _result(tool.run(context, arguments))
+    except MeshfleetError as error:
+        return _refusal(str(error))
+    except Exception as error:
+        log.exception("%s failed", tool.name)
+        return _refusal(
+            f"{tool.name} failed inside meshfleet ({type(error).__name__}: {error}); this is a bug: report it"
+        )
+
+
+def _result(value: JsonObject) -> CallToolResult:
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    if not _is_unicode(text):
+        text = text.encode(errors="replace").decode()
+        value = json.loads(text)
+    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=value)
+
+
+def _refusal(message: str) -> CallToolResult:
+    text = json.dumps({"error": message}, separators=(",", ":"))
+    return CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
+
+
+def _is_unicode(text: str) -> bool:
+    """False for a text with a lone surrogate, which an old ledger may hold and no protocol can carry."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

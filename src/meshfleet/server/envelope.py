@@ -1,0 +1,160 @@
+"""What a line of the wire says: a JSON-RPC message, or why it is none; streams.py is left to move the bytes.
+
+The SDK's own adapter takes twice as long, lets NaN through, and takes a request whose id is 1.5 or null for a
+notification, so that its sender would wait for ever.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+from mcp_types import (
+    INTERNAL_ERROR,
+    INVALID_REQUEST,
+    PARSE_ERROR,
+    ErrorData,
+    JSONRPCError,
+    JSONRPCMessage,
+    JSONRPCNotification,
+    JSONRPCRequest,
+    JSONRPCResponse,
+    RequestId,
+)
+from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError, from_json
+
+_SHOWN_CHARACTERS: Final = 60
+_INTEGER_DIGITS: Final = 4300  # Python's and pydantic's limit, which keeps parsing linear
+_REMEDY: Final = "send each JSON-RPC 2.0 message as one JSON object on one line, in UTF-8"
+_PLACE: Final = re.compile(r" at line 1 column (\d+)")
+# the parser's words for what is well-formed enough to look right, in words that say what to change
+_PLAINLY: Final = {
+    "recursion limit exceeded": "nested deeper than 200 levels",
+    "number out of range": f"a number of more than {_INTEGER_DIGITS} digits",
+    "invalid unicode code point": "bytes that are not UTF-8",
+    "unexpected end of hex escape": "half of a surrogate pair",
+    "lone leading surrogate in hex escape": "half of a surrogate pair",
+}
+
+
+class NotAMessage(Exception):
+    """A line that is no JSON-RPC message.
+
+    Attributes:
+        answer: the error to send back; its id is the request's where the line still shows one.
+    """
+
+    def __init__(self, code: int, text: str, request_id: RequestId | None) -> None:
+        super().__init__(text)
+        self.answer: Final = JSONRPCError(
+            jsonrpc="2.0", id=request_id, error=ErrorData(code=code, message=f"{text}; {_REMEDY}")
+        )
+
+
+def message_in(line: bytes) -> JSONRPCMessage:
+    """Return the message a line holds; of a repeated key the last value counts; raises NotAMessage."""
+    try:
+        found = from_json(line, allow_inf_nan=False)
+    except ValueError as error:
+        text = f"this line is not JSON: {_plain(error)}"
+        raise NotAMessage(PARSE_ERROR, text, _id_in_broken(line)) from None
+    if type(found) is list:
+        raise _invalid(found, "a JSON array is no message, and batches are not part of MCP")
+    if type(found) is not dict:
+        raise _invalid(found, f"{_shown(found)} is no message")
+    if found.get("jsonrpc") != "2.0":
+        raise _invalid(found, f'jsonrpc is {_shown(found.get("jsonrpc"))}; it must be "2.0"')
+    if "method" in found:
+        return _call_in(found)
+    return _reply_in(found)
+
+
+def line_of(message: JSONRPCMessage) -> bytes:
+    r"""Return a message as a line with its "\n"; raises PydanticSerializationError if its result is no JSON.
+
+    An error always becomes a line: nothing would tell the caller of one that didn't.
+    """
+    try:
+        return message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"
+    except PydanticSerializationError:
+        if not isinstance(message, JSONRPCError):
+            raise
+        text = message.error.message.encode("utf-8", "backslashreplace").decode()
+        writable = ErrorData(code=message.error.code or INTERNAL_ERROR, message=text)
+        return line_of(JSONRPCError(jsonrpc="2.0", id=message.id, error=writable))
+
+
+def _call_in(found: dict[str, Any]) -> JSONRPCRequest | JSONRPCNotification:
+    method, params = found["method"], found.get("params")
+    if type(method) is not str:
+        raise _invalid(found, f"method is {_shown(method)}; it must be a string")
+    if params is not None and type(params) is not dict:
+        raise _invalid(found, f"params is {_shown(params)}; it must be an object, or left out")
+    if "id" not in found:
+        return JSONRPCNotification(jsonrpc="2.0", method=method, params=params)
+    request_id = found["id"]
+    if type(request_id) not in (str, int):
+        raise _invalid(found, f"id is {_shown(request_id)}; it must be a string or an integer")
+    return JSONRPCRequest(jsonrpc="2.0", id=request_id, method=method, params=params)
+
+
+def _reply_in(found: dict[str, Any]) -> JSONRPCResponse | JSONRPCError:
+    try:
+        if found.get("error") is not None:
+            return JSONRPCError.model_validate(found)
+        if "result" in found:
+            return JSONRPCResponse.model_validate(found)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise _invalid(found, f"this response is malformed at {place}: {first['msg'].lower()}") from None
+    raise _invalid(found, "method is missing, and there is neither a result nor an error")
+
+
+def _invalid(found: object, text: str) -> NotAMessage:
+    return NotAMessage(INVALID_REQUEST, text, _id_to_answer(found))
+
+
+def _id_to_answer(found: object) -> RequestId | None:
+    if not isinstance(found, dict):
+        return None
+    if "method" not in found and ("result" in found or "error" in found):
+        # it replies to a request of ours: with its id, our error would seem to answer one of theirs
+        return None
+    request_id = found.get("id")
+    if type(request_id) is int:
+        return request_id
+    if type(request_id) is str and request_id.encode("utf-8", "replace").decode() == request_id:
+        return request_id
+    return None
+
+
+def _id_in_broken(line: bytes) -> RequestId | None:
+    """Return the id of a line that a tolerant parser takes: NaN, surrogates, bad bytes, long integers."""
+    text = line.decode("utf-8-sig", "surrogateescape")
+    try:
+        return _id_to_answer(json.loads(text, strict=False, parse_int=_bounded_integer))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _bounded_integer(digits: str) -> int | None:
+    return int(digits) if len(digits) <= _INTEGER_DIGITS else None
+
+
+def _plain(error: ValueError) -> str:
+    text = _PLACE.sub(r" at byte \1", str(error))
+    for theirs, ours in _PLAINLY.items():
+        text = text.replace(theirs, ours)
+    return text
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "missing or null"
+    if isinstance(value, list | dict):
+        return "an array" if isinstance(value, list) else "an object"
+    text = json.dumps(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"

@@ -1,0 +1,31 @@
+"""The tools of the server, by name, in the order they are listed."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from meshfleet.server.tool import Tool
+from meshfleet.server.tools.fleets import COLLECT_RESULTS, FLEET_STATUS, LIST_FLEETS, SPAWN_FLEET
+from meshfleet.server.tools.health import PING
+from meshfleet.server.tools.messages import ACK_MESSAGE, GET_INBOX, GET_RECEIPTS, RECEIPT, SEND_MESSAGE
+
+TOOLS: Final[dict[str, Tool[Any]]] = {
+    tool.name: tool
+    for tool in (
+        SPAWN_FLEET,
+        FLEET_STATUS,
+        LIST_FLEETS,
+        COLLECT_RESULTS,
+        SEND_MESSAGE,
+        GET_INBOX,
+        ACK_MESSAGE,
+        RECEIPT,
+        GET_RECEIPTS,
+        PING,
+    )
+}
+
+
+def offered_tools(*, in_agent_mode: bool) -> dict[str, Tool[Any]]:
+    """The tools this face of the server offers: all of them, or in agent mode those a peer needs."""
+    return {name: tool for name, tool in TOOLS.items() if tool.for_agents or not in_agent_mode}

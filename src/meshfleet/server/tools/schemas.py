@@ -1,0 +1,43 @@
+"""JSON schemas of what tools return; rows may hold more fields than are told here."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+Schema = dict[str, Any]
+
+TEXT: Final[Schema] = {"type": "string"}
+TEXT_OR_NULL: Final[Schema] = {"type": ["string", "null"]}
+NUMBER: Final[Schema] = {"type": "integer"}
+TIME: Final[Schema] = {"type": "integer", "description": "ms since the epoch"}
+FLAG: Final[Schema] = {"type": "boolean"}
+
+
+def array(items: Schema) -> Schema:
+    """An array of these."""
+    return {"type": "array", "items": items}
+
+
+def record(required: Schema, optional: Schema | None = None) -> Schema:
+    """An object with these fields, and maybe more."""
+    return {"type": "object", "properties": {**required, **(optional or {})}, "required": list(required)}
+
+
+FLEET: Final = record({"id": TEXT, "status": TEXT, "created_at": TIME}, {"completed_at": TIME, "timeout_ms": NUMBER})
+AGENT: Final = record(
+    {"id": TEXT, "fleet_id": TEXT, "role": TEXT, "prompt": TEXT, "status": TEXT},
+    {"output": TEXT, "error": TEXT, "started_at": TIME, "completed_at": TIME, "attempt": NUMBER},
+)
+MESSAGE: Final = record(
+    {
+        "id": TEXT,
+        "from_agent_id": TEXT,
+        "to_agent_id": TEXT,
+        "fleet_id": TEXT,
+        "type": TEXT,
+        "payload": TEXT,
+        "timestamp": TIME,
+    },
+    {"acknowledged": FLAG, "correlation_id": TEXT, "recipients": array(TEXT)},
+)
+RECEIPT_ROW: Final = record({"message_id": TEXT, "agent_id": TEXT, "action": TEXT, "timestamp": TIME}, {"note": TEXT})

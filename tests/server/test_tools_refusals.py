@@ -1,0 +1,266 @@
+"""What the tools refuse: each wrong argument by its name, as a result, with not a byte of the ledger changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator
+from typing import Any, Final, NamedTuple
+
+import pytest
+
+from meshfleet.server.tools import TOOLS
+from tests.mesh.fleets import bytes_of
+from tests.server.serving import Prepared, RawServer, environ_for, fake_opencode, prepare, raw_server, refusal_in
+from tests.server.streams_helpers import call
+
+
+class Face(NamedTuple):
+    server: RawServer
+    prepared: Prepared
+    before: dict[str, bytes]
+
+
+@pytest.fixture(scope="module")
+def face(tmp_path_factory: pytest.TempPathFactory) -> Generator[Face]:
+    """A server that never writes, since everything asked of it here is refused."""
+    folder = tmp_path_factory.mktemp("refusals")
+    prepared = prepare(folder / "ledger" / "agent-mesh.json")
+    opencode = fake_opencode(folder)
+    with raw_server(environ_for(prepared.ledger_file, MESHFLEET_OPENCODE=str(opencode))) as server:
+        server.call("list_fleets")
+        yield Face(server, prepared, bytes_of(prepared.ledger_file.parent))
+
+
+GOOD: Final[dict[str, dict[str, Any]]] = {
+    "spawn_fleet": {"agents": [{"role": "A", "prompt": "go"}]},
+    "fleet_status": {"fleet_id": "FLEET"},
+    "list_fleets": {},
+    "collect_results": {"fleet_id": "FLEET"},
+    "send_message": {
+        "from_agent_id": "AGENT",
+        "to_agent_id": "PEER",
+        "fleet_id": "FLEET",
+        "type": "result",
+        "payload": "x",
+        "correlation_id": "MESSAGE",
+    },
+    "get_inbox": {"agent_id": "PEER", "since": 0},
+    "ack_message": {"agent_id": "PEER", "message_id": "MESSAGE"},
+    "receipt": {"agent_id": "PEER", "message_id": "MESSAGE", "action": "seen", "note": "x"},
+    "get_receipts": {"message_id": "MESSAGE"},
+    "ping": {},
+}
+OPTIONAL: Final = {"correlation_id", "since", "note"}
+MAY_BE_BLANK: Final = {"payload", "note"}
+NO_ERROR: Final = {("ack_message", "message_id")}
+"""Unknown messages are answered with ok: false, as v0.9.0 does."""
+TEXTS: Final = [(tool, name) for tool, good in GOOD.items() for name, value in good.items() if type(value) is str]
+ALL: Final = [(tool, name) for tool, good in GOOD.items() for name in good]
+
+
+def refused(face: Face, tool: str, **changes: object) -> str:
+    """Call a tool with good arguments but for these; returns why it was refused."""
+    arguments = {**GOOD[tool], **changes}
+    known = {
+        "FLEET": face.prepared.fleet_id,
+        "AGENT": face.prepared.agents[0],
+        "PEER": face.prepared.agents[1],
+        "MESSAGE": face.prepared.message_id,
+        "STRANGER": face.prepared.stranger,
+    }
+    filled = {
+        name: known.get(value, value) if isinstance(value, str) else value
+        for name, value in arguments.items()
+        if value is not MISSING
+    }
+    error = refusal_in(face.server.call(tool, **filled))
+    assert bytes_of(face.prepared.ledger_file.parent) == face.before
+    assert len(error) < 1000
+    assert error[0] != error[0].upper() or not error[0].isalpha()
+    assert not error.endswith((".", "!"))
+    return error
+
+
+MISSING: Final = object()
+
+
+def test_the_table_knows_every_tool_and_argument() -> None:
+    assert GOOD.keys() == TOOLS.keys()
+    for name, tool in TOOLS.items():
+        assert GOOD[name].keys() == tool.arguments.model_fields.keys()
+
+
+@pytest.mark.parametrize(("tool", "name"), [(tool, name) for tool, name in ALL if name not in OPTIONAL])
+def test_a_missing_argument_is_named(face: Face, tool: str, name: str) -> None:
+    assert refused(face, tool, **{name: MISSING}) == f"{name} is missing; {tool} needs it"
+
+
+@pytest.mark.parametrize("tool", GOOD)
+def test_an_unknown_argument_is_named_and_so_are_the_known_ones(face: Face, tool: str) -> None:
+    known = ", ".join(GOOD[tool]) or "none"
+    assert refused(face, tool, colour="red") == f"colour is no argument of {tool}, which takes {known}"
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "\x1b[31m", "x" * 100_000, "ü", "fleetId"])
+def test_an_odd_name_of_an_argument_is_shown_short_and_printable(face: Face, name: str) -> None:
+    error = refused(face, "ping", **{name: 1})
+    assert "is no argument of ping" in error
+    assert error.isprintable()
+    assert error.isascii()
+
+
+@pytest.mark.parametrize(("tool", "name"), TEXTS)
+@pytest.mark.parametrize("value", [7, 1.5, True, [], ["x"], {}, {"x": "y"}], ids=json.dumps)
+def test_what_is_no_string_is_not_taken_for_one(face: Face, tool: str, name: str, value: object) -> None:
+    error = refused(face, tool, **{name: value})
+    assert error.startswith(f"{name} is {value!r}; ")
+    assert "it has to be" in error
+
+
+@pytest.mark.parametrize(("tool", "name"), [(tool, name) for tool, name in TEXTS if name not in OPTIONAL])
+def test_null_is_no_value_of_a_required_argument(face: Face, tool: str, name: str) -> None:
+    assert refused(face, tool, **{name: None}).startswith(f"{name} is None; it has to be ")
+
+
+@pytest.mark.parametrize("value", ["0", True, False, 1.0, 0.5, [], {}, -1, -(10**30)], ids=json.dumps)
+def test_since_is_a_whole_number_and_nothing_that_looks_like_one(face: Face, value: object) -> None:
+    assert refused(face, "get_inbox", since=value).startswith(f"since is {value!r}; it has to be ")
+
+
+@pytest.mark.parametrize(
+    ("tool", "name"), [pair for pair in TEXTS if pair[1] not in MAY_BE_BLANK and pair not in NO_ERROR]
+)
+@pytest.mark.parametrize("value", ["", "  ", "\n\t"], ids=repr)
+def test_an_empty_or_blank_argument_is_named(face: Face, tool: str, name: str, value: str) -> None:
+    assert refused(face, tool, **{name: value}).startswith(name)
+
+
+@pytest.mark.parametrize(("tool", "name"), [pair for pair in TEXTS if pair not in NO_ERROR])
+def test_a_nul_is_refused(face: Face, tool: str, name: str) -> None:
+    assert refused(face, tool, **{name: "a\0b"}).startswith(name)
+
+
+@pytest.mark.parametrize(("tool", "name"), [pair for pair in TEXTS if pair not in NO_ERROR])
+def test_a_huge_argument_is_refused_and_not_repeated_in_full(face: Face, tool: str, name: str) -> None:
+    assert refused(face, tool, **{name: "ü" * 500_000}).startswith(name)
+
+
+@pytest.mark.parametrize(("tool", "name"), ALL)
+@pytest.mark.parametrize("escape", [r"\ud800", r"\udfff", r"\udc00\ud800"])
+def test_a_lone_surrogate_is_no_json_text_and_answered_as_such(face: Face, tool: str, name: str, escape: str) -> None:
+    line = call(7, tool, **{name: "HERE"}).replace(b"HERE", escape.encode())
+    answer = face.server.ask(line)
+    assert answer["id"] == 7
+    assert answer["error"]["code"] == -32700
+    assert "surrogate" in answer["error"]["message"]
+    assert bytes_of(face.prepared.ledger_file.parent) == face.before
+
+
+@pytest.mark.parametrize(
+    ("tool", "changes", "told"),
+    [
+        ("fleet_status", {"fleet_id": "nowhere"}, "fleet_id 'nowhere' is no fleet; list_fleets lists them"),
+        ("collect_results", {"fleet_id": "nowhere"}, "fleet_id 'nowhere' is no fleet; list_fleets lists them"),
+        ("send_message", {"fleet_id": "nowhere"}, "fleet_id 'nowhere' is no fleet"),
+        ("send_message", {"to_agent_id": "nobody"}, "to_agent_id 'nobody' is no agent"),
+        ("send_message", {"to_agent_id": "STRANGER"}, "is an agent of another fleet"),
+        ("send_message", {"from_agent_id": "*"}, "from_agent_id is '*'"),
+        ("send_message", {"type": "gossip"}, "type is 'gossip'; it has to be 'handoff', 'question', 'result'"),
+        ("send_message", {"type": "RESULT"}, "type is 'RESULT'; it has to be "),
+        ("send_message", {"payload": "x" * 65_537}, "payload has 65537 bytes; at most 65536 are possible"),
+        ("send_message", {"payload": "€" * 21_846}, "payload has 65538 bytes; at most 65536 are possible"),
+        ("receipt", {"message_id": "nothing"}, "message_id 'nothing' is no message"),
+        ("receipt", {"action": "ack"}, "use ack_message"),
+        ("receipt", {"action": "a:b"}, "can't hold a colon"),
+        ("receipt", {"note": "x" * 65_537}, "note has 65537 bytes; at most 65536"),
+        ("get_receipts", {"message_id": "nothing"}, "message_id 'nothing' is no message"),
+    ],
+)
+def test_a_value_that_names_nothing_or_is_not_allowed_is_refused_with_what_would_be_right(
+    face: Face, tool: str, changes: dict[str, Any], told: str
+) -> None:
+    assert told in refused(face, tool, **changes)
+
+
+@pytest.mark.parametrize("space", [" {}", "{} ", "{}\n", "\t{}"])
+def test_an_id_with_spaces_around_it_is_another_id(face: Face, space: str) -> None:
+    spaced = space.format(face.prepared.fleet_id)
+    assert refused(face, "fleet_status", fleet_id=spaced).startswith("fleet_id '")
+
+
+@pytest.mark.parametrize(
+    ("agents", "told"),
+    [
+        ([], "agents is []; it can't be empty"),
+        ({}, "agents is {}; it has to be an array"),
+        ("A", "agents is 'A'; it has to be an array"),
+        (None, "agents is None; it has to be an array"),
+        ([None], "agents[0] is None; it has to be an object"),
+        (["A"], "agents[0] is 'A'; it has to be an object"),
+        ([{}], "agents[0].role is missing; spawn_fleet needs it; agents[0].prompt is missing; spawn_fleet needs it"),
+        ([{"role": "A"}], "agents[0].prompt is missing; spawn_fleet needs it"),
+        ([{"prompt": "go"}], "agents[0].role is missing; spawn_fleet needs it"),
+        ([{"role": "", "prompt": "go"}], "agents[0].role is ''; it can't be empty"),
+        ([{"role": " \n", "prompt": "go"}], "agents[0].role is blank; it has to say something"),
+        ([{"role": "A", "prompt": ""}], "agents[0].prompt is ''; it can't be empty"),
+        ([{"role": "A", "prompt": "\t"}], "agents[0].prompt is blank; it has to say what the agent is to do"),
+        ([{"role": 5, "prompt": "go"}], "agents[0].role is 5; it has to be a string"),
+        ([{"role": "A", "prompt": ["go"]}], "agents[0].prompt is ['go']; it has to be a string"),
+        ([{"role": "A", "prompt": "go", "agent": 1}], "agents[0].agent is 1; it has to be a string"),
+        ([{"role": "A", "prompt": "go", "agent": ""}], "agents[0].agent is blank; it has to say something"),
+        ([{"role": "A", "prompt": "go", "agent": "-x"}], "agents[0].agent is '-x'; the name of an agent"),
+        ([{"role": "A", "prompt": "go", "model": "m"}], "agents[0].model is nothing spawn_fleet knows; leave it out"),
+        ([{"role": "A\0", "prompt": "go"}], "agents[0].role holds a NUL at character 1"),
+        ([{"role": "x" * 257, "prompt": "go"}], "agents[0].role has 257 bytes; at most 256"),
+        ([{"role": "A", "prompt": "x" * 4_194_305}], "agents[0].prompt has 4194305 bytes; at most 4194304"),
+        ([{"role": "A", "prompt": "go"}, {"role": "B", "prompt": "\0"}], "agents[1].prompt holds a NUL"),
+    ],
+)
+def test_a_fleet_that_cannot_be_is_refused_with_the_place_of_what_is_wrong(
+    face: Face, agents: object, told: str
+) -> None:
+    assert refused(face, "spawn_fleet", agents=agents).startswith(told)
+
+
+def test_many_wrong_arguments_are_told_a_few_at_a_time(face: Face) -> None:
+    error = refused(face, "spawn_fleet", agents=[None] * 1000)
+    assert error.count("it has to be an object") == 5
+    assert error.endswith("; and 995 more")
+
+
+@pytest.mark.parametrize(("agent", "message"), [("AGENT", None), ("STRANGER", None), ("PEER", "nothing")])
+def test_an_ack_that_cannot_be_is_false_with_the_reason_and_writes_nothing(
+    face: Face, agent: str, message: str | None
+) -> None:
+    who = {"AGENT": face.prepared.agents[0], "STRANGER": face.prepared.stranger, "PEER": face.prepared.agents[1]}
+    result = face.server.call("ack_message", agent_id=who[agent], message_id=message or face.prepared.message_id)
+    assert result["isError"] is False
+    assert result["structuredContent"].keys() == {"ok", "reason"}
+    assert result["structuredContent"]["ok"] is False
+    assert bytes_of(face.prepared.ledger_file.parent) == face.before
+
+
+@pytest.mark.parametrize("arguments", [[], ["x"], "x", 5, True])
+def test_arguments_that_are_no_object_are_invalid_parameters(face: Face, arguments: object) -> None:
+    line = json.dumps(
+        {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "ping", "arguments": arguments}}
+    )
+    answer = face.server.ask(line.encode() + b"\n")
+    assert answer["error"]["code"] == -32602
+
+
+@pytest.mark.parametrize("params", [{"name": "ping", "arguments": None}, {"name": "ping"}])
+def test_a_tool_without_arguments_may_be_called_without_any(face: Face, params: object) -> None:
+    line = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
+    assert face.server.ask(line.encode() + b"\n")["result"]["structuredContent"]["status"] == "ok"
+
+
+@pytest.mark.parametrize("name", ["no_such_tool", "", "Ping", "ping ", "../ping", "x" * 100_000, "a\x1b[31mb"])
+def test_an_unknown_tool_is_an_error_of_the_protocol_that_names_the_known_ones(face: Face, name: str) -> None:
+    error = face.server.ask(call(1, name))["error"]
+    assert error["code"] == -32602
+    assert error["message"].startswith("there is no tool '")
+    assert error["message"].endswith("there are " + ", ".join(TOOLS))
+    assert len(error["message"]) < 400
+    assert error["message"].isprintable()
+    assert bytes_of(face.prepared.ledger_file.parent) == face.before

@@ -1,0 +1,21 @@
+"""`meshfleet demo`: hands the options on, and makes an exit code of a missing OpenCode."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Final
+
+from meshfleet.demo.run import Options, run_demo
+from meshfleet.errors import Unavailable
+
+NO_OPENCODE: Final = 2
+
+
+def demo(options: Options, environ: Mapping[str, str]) -> int:
+    """Run the demo; returns its exit code, 2 when there is no OpenCode to run it with."""
+    try:
+        return run_demo(options, environ)
+    except Unavailable as error:
+        print(f"meshfleet: {error}", file=sys.stderr)
+        return NO_OPENCODE

@@ -1,0 +1,291 @@
+"""The course of a demo: start, watch until it is over, stop everything, judge. It returns only when nothing runs."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import anyio
+from rich.console import Console
+
+from meshfleet.agents.opencode import find_opencode
+from meshfleet.demo.checks import failed_step, hopeless_step
+from meshfleet.demo.client import serving
+from meshfleet.demo.leaving import remove_folder, stop_all_attempts
+from meshfleet.demo.observe import Observation, Observer
+from meshfleet.demo.outcome import Outcome
+from meshfleet.demo.pipeline import RESULT_FILE, fleet_agents, play_pipeline
+from meshfleet.demo.progress import progress_on
+from meshfleet.demo.project import DemoFolder, create_demo_folder, live_environment, scripted_environment
+from meshfleet.demo.report import print_report, print_verdict
+from meshfleet.demo.scripted_model import ScriptedModel
+from meshfleet.errors import MeshfleetError
+from meshfleet.ledger import Ledger
+from meshfleet.settings import beside
+
+log = logging.getLogger(__name__)
+
+#: Seconds the whole fleet has. Scripted it takes about 20; a paid model thinks, and may be asked to wait.
+SCRIPTED_LIMIT_S: Final = 300.0
+LIVE_LIMIT_S: Final = 1800.0
+LOOK_INTERVAL_S: Final = 0.25
+#: Seconds OpenCode has to tell its version and to make its database.
+ANSWER_TIMEOUT_S: Final = 30.0
+#: Bytes read of a file in the project; the demo's own are far smaller.
+LARGEST_FILE: Final = 64 * 1024
+LOG_LINES: Final = 8
+
+SUCCESS: Final = 0
+FAILURE: Final = 1
+STOPPING: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: What a shell reports for a program that ended because of signal n: this and n.
+SIGNALLED: Final = 128
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a demo is to run.
+
+    Attributes:
+        live: With the user's own OpenCode configuration and model, not the scripted one.
+        keep: Keep the folder also when all went well.
+        as_json: One JSON object on stdout, everything else on stderr.
+    """
+
+    live: bool = False
+    keep: bool = False
+    as_json: bool = False
+
+
+def run_demo(options: Options, environ: Mapping[str, str]) -> int:
+    """Run a demo to its end, printing as it goes; returns the exit code: 0, 1 for a failure, 128 + n after a signal.
+
+    Raises:
+        Unavailable: There is no OpenCode; nothing was started.
+    """
+    opencode = find_opencode(environ)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    console = ForgivingConsole(stderr=options.as_json, markup=False, emoji=False, highlight=False)
+    environ = {**environ, "MESHFLEET_OPENCODE": str(opencode)}
+    root = Path(tempfile.mkdtemp(prefix="meshfleet-demo-"))
+    try:
+        outcome = anyio.run(_play_in, create_demo_folder(root), options, environ, console)
+    except BaseException:
+        remove_folder(root)
+        raise
+    if options.as_json:
+        with contextlib.suppress(BrokenPipeError):
+            print(outcome.as_json(), flush=True)  # noqa: T201 - this is the command's result
+    if outcome.stopped_by is not None:
+        return SIGNALLED + outcome.stopped_by
+    return SUCCESS if outcome.ok else FAILURE
+
+
+async def _play_in(folder: DemoFolder, options: Options, environ: Mapping[str, str], console: Console) -> Outcome:
+    return await Demo(folder, options, environ, console).run()
+
+
+class ForgivingConsole(Console):
+    """A console whose reader may leave: the demo still ends in order."""
+
+    def on_broken_pipe(self) -> None:
+        """Go on without a reader."""
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())
+        os.close(nowhere)
+
+
+class Demo:
+    """One demo in its folder.
+
+    Args:
+        folder: Its own, freshly made.
+        options: How it is to run.
+        environ: The caller's environment, in which MESHFLEET_OPENCODE names the program.
+        console: Where it shows itself.
+    """
+
+    def __init__(self, folder: DemoFolder, options: Options, environ: Mapping[str, str], console: Console) -> None:
+        self._folder = folder
+        self._options = options
+        self._environ = environ
+        self._console = console
+        self._limit_s = LIVE_LIMIT_S if options.live else SCRIPTED_LIMIT_S
+        self._scope = anyio.CancelScope()
+        self._seen: Observation | None = None
+        self._failure: str | None = None
+        self._version: str | None = None
+        self._duration_s = 0.0
+        self._signal: signal.Signals | None = None
+        self._stopped_by: int | None = None
+        self._progress = progress_on(console, self._title)
+
+    async def run(self) -> Outcome:
+        """Play it, stop whatever it started, tell how it went."""
+        async with anyio.create_task_group() as tasks, _stopping_signals() as signals:
+            tasks.start_soon(self._stop_at, signals)
+            with self._progress:
+                await self._play()
+            outcome = self._judge()
+            self._tell(outcome)
+            tasks.cancel_scope.cancel()
+        return outcome
+
+    async def _stop_at(self, signals: AsyncIterator[signal.Signals]) -> None:
+        # all of them are taken, so that a second Ctrl-C doesn't break off the stopping
+        async for number in signals:
+            self._signal = self._signal or number
+            self._progress.tell("stopping")
+            self._scope.cancel()
+
+    async def _play(self) -> None:
+        began, went_through = time.monotonic(), False
+        with self._scope:
+            self._scope.deadline = anyio.current_time() + self._limit_s
+            try:
+                await self._run_fleet()
+                went_through = True
+            except MeshfleetError as error:
+                self._failure = str(error)
+            except Exception as error:
+                log.exception("the demo failed")
+                self._failure = f"the demo itself, with {type(error).__name__}: {error}"
+        self._duration_s = time.monotonic() - began
+        if self._signal is not None and not went_through:
+            self._stopped_by = int(self._signal)
+            self._failure = f"stopped by {self._signal.name}"
+
+    async def _run_fleet(self) -> None:
+        with self._environment() as environment:
+            self._progress.tell("preparing OpenCode")
+            await self._prepare(environment)
+            self._progress.tell("starting meshfleet serve")
+            try:
+                async with serving(environment, self._folder.project, self._folder.server_log) as client:
+                    self._progress.tell("spawning the fleet")
+                    spawned = await client.call("spawn_fleet", agents=fleet_agents())
+                    with contextlib.closing(Ledger(self._folder.ledger)) as ledger:
+                        runs = beside(self._folder.ledger, "runs")
+                        await self._watch(Observer(client, ledger, runs, spawned["fleet_id"]))
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._stop_agents()
+
+    async def _prepare(self, environment: Mapping[str, str]) -> None:
+        async def ask_version() -> None:
+            words = (await _answer(environment, "--version")).split()
+            self._version = words[-1] if words else None
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask_version)
+            # OpenCode makes its database at its first start, and first starts at once lock each other out: of twenty,
+            # four at a time, three failed with "database is locked", and none once the database was there
+            tasks.start_soon(_answer, environment, "db", "path")
+
+    @contextlib.contextmanager
+    def _environment(self) -> Iterator[dict[str, str]]:
+        """What the server and its agents see, with their model running where that is ours."""
+        if self._options.live:
+            yield live_environment(self._folder, self._environ)
+        else:
+            with ScriptedModel(play_pipeline) as model:
+                yield scripted_environment(self._folder, model.base_url, self._environ)
+
+    async def _watch(self, observer: Observer) -> None:
+        self._progress.tell("")
+        while True:
+            self._seen = await observer.look()
+            self._progress.show(self._seen)
+            if self._seen.has_ended or hopeless_step(self._seen):
+                return
+            await anyio.sleep(LOOK_INTERVAL_S)
+
+    async def _stop_agents(self) -> None:
+        with contextlib.closing(Ledger(self._folder.ledger)) as ledger:
+            survivors = await stop_all_attempts(ledger)
+        if survivors:
+            self._failure = f"the end: the processes {', '.join(map(str, survivors))} could not be stopped"
+
+    def _judge(self) -> Outcome:
+        files = _texts_in(self._folder.project)
+        failure = self._failure or self._failed_step(files.get(RESULT_FILE))
+        server_words = _last_lines(self._folder.server_log)
+        wanted = self._options.keep or (failure is not None and self._stopped_by is None)
+        return Outcome(
+            failure=failure,
+            stopped_by=self._stopped_by,
+            seen=self._seen,
+            opencode_version=self._version,
+            folder=self._folder,
+            kept=wanted or not remove_folder(self._folder.root),
+            files=files,
+            server_words=server_words,
+            duration_s=self._duration_s,
+        )
+
+    def _failed_step(self, findings: str | None) -> str | None:
+        if self._seen is None:
+            return f"the start: the fleet was not spawned within {self._limit_s:.0f} s"
+        step = hopeless_step(self._seen) or failed_step(self._seen, findings)
+        late = f"; given up after {self._limit_s:.0f} s" if self._scope.cancelled_caught else ""
+        return f"{step}{late}" if step else None
+
+    def _tell(self, outcome: Outcome) -> None:
+        if outcome.stopped_by is not None and not outcome.kept:
+            print_verdict(self._console, outcome)
+        else:
+            print_report(self._console, self._title(), outcome)
+
+    def _title(self) -> str:
+        model = "your own model" if self._options.live else "scripted model"
+        return f"3 real OpenCode{f' {self._version}' if self._version else ''} agents, {model}"
+
+
+@contextlib.asynccontextmanager
+async def _stopping_signals() -> AsyncIterator[AsyncIterator[signal.Signals]]:
+    """The signals that end a demo, but for those the caller wants ignored, as nohup does."""
+    wanted = [number for number in STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
+    with anyio.open_signal_receiver(*wanted) as signals:
+        yield signals
+
+
+async def _answer(environment: Mapping[str, str], *arguments: str) -> str:
+    """What OpenCode prints when asked; nothing when it fails, which the agents' own failure will explain better."""
+    with anyio.move_on_after(ANSWER_TIMEOUT_S), contextlib.suppress(OSError):
+        command = [environment["MESHFLEET_OPENCODE"], *arguments]
+        done = await anyio.run_process(
+            command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False
+        )
+        return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else ""
+    return ""
+
+
+def _texts_in(project: Path) -> dict[str, str]:
+    """The files right in the project, by name."""
+    texts = {}
+    for path in sorted(project.iterdir()):
+        if path.is_file() and not path.is_symlink():
+            with path.open("rb") as file:
+                texts[path.name] = file.read(LARGEST_FILE).decode(errors="replace")
+    return texts
+
+
+def _last_lines(log_file: Path) -> str:
+    try:
+        lines = log_file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return "\n".join(lines[-LOG_LINES:])

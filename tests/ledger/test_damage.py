@@ -98,6 +98,8 @@ def test_a_running_ledger_notices_damage_behind_its_back(ledger_file: Path) -> N
         b"",
         b"{",
         b"[]",
+        b"{}",
+        b'{"mcp": {}, "model": "some/model"}',
         b'{"schema_version": "2"}',
         b'{"messages": []}',
         b'{"messages": {"m": 1}}',

@@ -57,3 +57,53 @@ def demo(
     from meshfleet.demo.run import Options
 
     raise typer.Exit(run(Options(live=live, as_json=as_json, keep=keep), os.environ))
+
+
+_LedgerFile = Annotated[
+    Path | None, typer.Argument(metavar="[FILE]", help="The ledger; by default the one of MESHFLEET_DATA_FILE.")
+]
+
+
+@app.command()
+def verify(
+    file: _LedgerFile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Check a ledger against all the rules promise; changes nothing. Exit code: 0 clean, 1 errors, 2 no ledger."""
+    from meshfleet.cli.ledger import print_verification
+
+    raise typer.Exit(print_verification(_ledger(file), as_json=as_json))
+
+
+@app.command()
+def repair(
+    file: _LedgerFile = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False,
+) -> None:
+    """Mend a damaged ledger after showing what that means; every file that was damaged is kept."""
+    from meshfleet.cli.ledger import repair_asking
+
+    raise typer.Exit(repair_asking(_ledger(file), Settings.from_environ(os.environ), yes=yes))
+
+
+@app.command()
+def export(
+    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Where to; by default standard output.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
+) -> None:
+    """Write the whole ledger as one JSON document that v0.9.0 can read."""
+    from meshfleet.cli.ledger import export_to
+
+    raise typer.Exit(export_to(file, Settings.from_environ(os.environ), force=force))
+
+
+@app.command(name="import")
+def import_(file: Annotated[Path, typer.Argument(metavar="FILE", help="What meshfleet export wrote.")]) -> None:
+    """Read an exported ledger into an empty one."""
+    from meshfleet.cli.ledger import import_from
+
+    raise typer.Exit(import_from(file, Settings.from_environ(os.environ)))
+
+
+def _ledger(file: Path | None) -> Path:
+    return Settings.from_environ(os.environ).data_file if file is None else file.absolute()

@@ -92,6 +92,8 @@ def establish(replica: Replica) -> None:
     generation = 1
     for older, path in replica.journals():
         generation = max(generation, older + 1)
+        if older == replica.generation:
+            continue
         if replica.last_seq_in(path):
             replica.files.rename(path, path.with_name(f"{path.name}.kept-{now_ms()}"))
         else:

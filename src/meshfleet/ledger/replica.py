@@ -348,8 +348,8 @@ class Replica:
 
     def _refuse(self, path: Path, what: str) -> NoReturn:
         raise Corrupt(
-            f"{path} is damaged: {what}; nothing is written until it is mended: keep a copy of the folder, then put "
-            "the ledger's files back from a copy made before"
+            f"{path} is damaged: {what}; nothing is written until it is mended: run meshfleet verify to see "
+            "all of it, then meshfleet repair, which keeps a copy"
         )
 
 

@@ -64,6 +64,8 @@ def check_document(document: Any) -> dict[str, Any]:
     """
     if not isinstance(document, dict):
         raise Malformed("the document is no JSON object")
+    if not document.keys() & {*TABLES, "schema_version"}:
+        raise Malformed("it has neither a schema_version nor any of a ledger's tables")
     for name in HEADER:
         value = document.get(name, 0)
         if type(value) is not int or value < 0:

@@ -94,6 +94,12 @@ def write(state: State, generation: int, seq: int) -> Iterator[bytes]:
     yield b"".join(chunk)
 
 
+def write_plain(state: State) -> Iterator[bytes]:
+    """The same document without the numbers that tie it to a journal, for others to read or import."""
+    yield b'{\n"schema_version":%d' % state.schema_version
+    yield from _tables(state)
+
+
 def _lines(state: State, generation: int, seq: int) -> Iterator[bytes]:
     yield b'{\n"schema_version":%d,\n"generation":%d,\n"seq":%d,\n"lineage":%d' % (
         state.schema_version,
@@ -101,6 +107,10 @@ def _lines(state: State, generation: int, seq: int) -> Iterator[bytes]:
         seq,
         state.lineage,
     )
+    yield from _tables(state)
+
+
+def _tables(state: State) -> Iterator[bytes]:
     for name in TABLES:
         rows: dict[str, Any] = state.inboxes if name == "inboxes" else state.tables[name]
         yield b",\n%b:{" % to_json(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from sys import intern
 from types import MappingProxyType
@@ -51,6 +52,15 @@ class State:
         known = {*TABLES, *HEADER}
         state.extras = {key: value for key, value in document.items() if key not in known}
         return state
+
+    @property
+    def is_empty(self) -> bool:
+        """True when there is no row at all."""
+        return not (any(self.tables.values()) or any(self.inboxes.values()) or self.extras)
+
+    def begin_lineage(self) -> None:
+        """Give the state a past of its own, so that every running process loads it afresh."""
+        self.lineage = int.from_bytes(os.urandom(4))
 
     def copy(self) -> State:
         """A copy that later transactions leave alone; rows are shared, since nobody changes one in place."""

@@ -8,18 +8,18 @@ which orders of its steps lose data.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
 
 from meshfleet.errors import Conflict
-from meshfleet.ledger import journal
+from meshfleet.ledger import journal, snapshot
 from meshfleet.ledger.compaction import Compactor, compact, establish
 from meshfleet.ledger.events import EventLog
 from meshfleet.ledger.files import Files, make_private_folder
 from meshfleet.ledger.lock import LedgerLock
 from meshfleet.ledger.replica import Moved, Replica
-from meshfleet.ledger.state import Transaction, View
+from meshfleet.ledger.state import State, Transaction, View
 from meshfleet.model import SCHEMA_VERSION
 from meshfleet.settings import Durability, Settings, beside
 
@@ -107,6 +107,41 @@ class Ledger:
     def compact(self) -> bool:
         """Fold the journal into a new snapshot; False when there was nothing to fold or somebody else was at it."""
         return compact(self._replica, self._mutex, self._lock, self._lock_timeout_ms)
+
+    def export(self) -> Iterator[bytes]:
+        """The whole ledger, snapshot and journal, as one JSON document that v0.9.0 can read.
+
+        Raises:
+            Corrupt: The files are damaged.
+        """
+        with self._mutex:
+            self._refresh()
+            state = self._replica.state.copy()
+        return snapshot.write_plain(state)
+
+    def fill(self, state: State) -> None:
+        """Make an imported state the content of a ledger that has no rows yet.
+
+        Raises:
+            Conflict: The ledger has rows, or the state is of a newer schema; nothing has changed.
+            Busy: Another process held the lock past the deadline.
+            Unavailable: The disk refused; nothing has changed.
+        """
+        make_private_folder(self.data_file.parent)
+        with self._mutex, self._lock.held(self._lock_timeout_ms):
+            self._replica.refresh_under_lock()
+            if not self._replica.state.is_empty:
+                raise Conflict(
+                    f"{self.data_file} is not empty; set MESHFLEET_DATA_FILE to a ledger that does not exist"
+                )
+            before, self._replica.state = self._replica.state, state
+            try:
+                self._refuse_newer_schema()
+                state.begin_lineage()
+                establish(self._replica)
+            except BaseException:
+                self._replica.state = before
+                raise
 
     def close(self) -> None:
         """Fold what was written into the snapshot and give every descriptor back; the ledger can't be used again."""

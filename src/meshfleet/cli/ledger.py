@@ -1,0 +1,152 @@
+"""`meshfleet verify`, `repair`, `export` and `import`: looking at a ledger's files, mending and moving them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+import typer
+
+from meshfleet.errors import Conflict, NotFound
+from meshfleet.ledger import Ledger
+from meshfleet.ledger.exchange import read_exported
+from meshfleet.ledger.files import PRIVATE_FILE, explained
+from meshfleet.ledger.repair import repair
+from meshfleet.ledger.salvage import Damage, salvage
+from meshfleet.mesh.verify import Report, verify
+from meshfleet.settings import Settings
+
+CLEAN: Final = 0
+ERRORS: Final = 1
+NOT_A_LEDGER: Final = 2
+
+
+def print_verification(data_file: Path, *, as_json: bool) -> int:
+    """Verify a ledger and print what was found; returns the exit code: 0 clean, 1 errors, 2 not a ledger."""
+    try:
+        report = verify(data_file)
+    except NotFound as error:
+        if as_json:
+            print(json.dumps({"version": 1, "ledger": str(data_file), "ok": False, "error": str(error)}))
+        print(f"meshfleet: {error}", file=sys.stderr)
+        return NOT_A_LEDGER
+    print(_as_json(report) if as_json else _as_text(report))
+    return CLEAN if report.clean else ERRORS
+
+
+def repair_asking(data_file: Path, settings: Settings, *, yes: bool) -> int:
+    """Show what is damaged and what repairing it will do, ask, and do it; returns the exit code."""
+    try:
+        found = salvage(data_file)
+    except NotFound as error:
+        print(f"meshfleet: {error}", file=sys.stderr)
+        return NOT_A_LEDGER
+    if not found.damages:
+        print(f"{data_file} is not damaged; nothing to do")
+        return CLEAN
+    for line in _plan(data_file, found.damages, found.seq):
+        print(line)
+    if not yes and not _agreed():
+        print("nothing was done")
+        return ERRORS
+    _, kept = repair(data_file, found.damages, lock_timeout_ms=settings.lock_timeout_ms)
+    print("repaired; what was there is kept in")
+    for path in kept:
+        print(f"  {path}")
+    return CLEAN
+
+
+def export_to(target: Path | None, settings: Settings, *, force: bool) -> int:
+    """Write the whole ledger as one JSON document, to a file or to standard output."""
+    if not settings.data_file.exists():
+        raise NotFound(f"there is no ledger at {settings.data_file}; set MESHFLEET_DATA_FILE to one")
+    ledger = Ledger.from_settings(settings)
+    try:
+        chunks = ledger.export()
+        if target is None:
+            sys.stdout.buffer.writelines(chunks)
+            sys.stdout.buffer.flush()
+        else:
+            _write(target, chunks, force=force)
+    finally:
+        ledger.close()
+    return CLEAN
+
+
+def import_from(source: Path, settings: Settings) -> int:
+    """Read an exported ledger into an empty one."""
+    state, missing = read_exported(source)
+    if missing:
+        print(f"meshfleet: {missing}", file=sys.stderr)
+    ledger = Ledger.from_settings(settings)
+    try:
+        ledger.fill(state)
+    finally:
+        ledger.close()
+    rows = ", ".join(f"{len(table)} {name}" for name, table in state.tables.items() if table)
+    print(f"imported into {settings.data_file}: {rows or 'no rows'}")
+    return CLEAN
+
+
+def _plan(data_file: Path, damages: list[Damage], seq: int) -> Iterable[str]:
+    yield f"{data_file} is damaged:"
+    for damage in damages:
+        yield f"  {damage.where}: {damage.what}"
+    lossy = sum(not damage.lossless for damage in damages)
+    yield "repairing it will"
+    yield "  keep a copy of each file as it is (.corrupt-<time>)"
+    yield f"  write a new snapshot of everything that still checks out, up to transaction {seq}"
+    if lossy:
+        yield f"  leave out what can't be read: {lossy} of the places above (the copies keep the bytes)"
+    else:
+        yield "  lose nothing that was acknowledged"
+
+
+def _agreed() -> bool:
+    if not sys.stdin.isatty():
+        raise Conflict("repair asks before it does anything, and nobody is there to answer; pass --yes to agree")
+    return typer.confirm("do it?")
+
+
+def _write(target: Path, chunks: Iterable[bytes], *, force: bool) -> None:
+    """Write a private file; it is there whole or not at all."""
+    if target.exists() and not force:
+        raise Conflict(f"{target} exists; name another file, or pass --force to replace it")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE), "wb") as file:
+            file.writelines(chunks)
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise explained(error, "write", target) from None
+
+
+def _as_json(report: Report) -> str:
+    return json.dumps(
+        {
+            "version": 1,
+            "ledger": str(report.data_file),
+            "ok": report.clean,
+            "seq": report.seq,
+            "rows": report.rows,
+            "findings": [asdict(finding) for finding in report.findings],
+        }
+    )
+
+
+def _as_text(report: Report) -> str:
+    rows = ", ".join(f"{count} {name}" for name, count in report.rows.items() if count) or "no rows"
+    lines = [f"{report.data_file}: {rows}, transaction {report.seq}"]
+    for finding in report.findings:
+        lines.append(f"{finding.severity}  {finding.id}  {finding.where}: {finding.what}")
+        lines.append(f"       next: {finding.next_step}")
+    errors = sum(finding.severity == "error" for finding in report.findings)
+    warnings = len(report.findings) - errors
+    lines.append("clean" if not report.findings else f"{errors} errors, {warnings} warnings")
+    return "\n".join(lines)

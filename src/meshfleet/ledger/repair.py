@@ -1,0 +1,99 @@
+"""Repairing a damaged ledger: what was salvaged is put in place, and every file that was damaged is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+from meshfleet.errors import Conflict, MeshfleetError, Unavailable
+from meshfleet.ledger.compaction import replace_snapshot
+from meshfleet.ledger.files import Files, explained
+from meshfleet.ledger.lock import LedgerLock
+from meshfleet.ledger.replica import Replica
+from meshfleet.ledger.salvage import Damage, Salvage, salvage
+from meshfleet.model import now_ms
+from meshfleet.settings import beside
+
+COPY_SIZE: Final = 1024 * 1024
+"""Bytes copied at a time."""
+
+
+def repair(
+    data_file: Path,
+    shown: list[Damage] | None = None,
+    *,
+    lock_timeout_ms: int = 5_000,
+    files: Files | None = None,
+) -> tuple[Salvage, list[Path]]:
+    """Put what can be read of a damaged ledger in place of it; every file that was read is kept beside it.
+
+    Args:
+        data_file: The ledger.
+        shown: The damage somebody agreed to have repaired; None agrees to any.
+        lock_timeout_ms: How long to wait for other processes.
+        files: The file operations, for tests that fail one.
+
+    Returns:
+        What was salvaged, and the copies that were kept (`<file>.corrupt-<ms>`); none where nothing was damaged.
+
+    Raises:
+        NotFound: There is no ledger.
+        Conflict: The damage is not what was shown.
+        Busy: Another process held the ledger's lock past the deadline.
+        Unavailable: The disk refused; the ledger is as it was.
+    """
+    files = files or Files()
+    lock = LedgerLock(beside(data_file, "lock"))
+    try:
+        with lock.held(lock_timeout_ms):
+            found = salvage(data_file, files)
+            if shown is not None and found.damages != shown:
+                raise Conflict(f"{data_file} is damaged in another way than was shown; run meshfleet repair again")
+            if not found.damages:
+                return found, []
+            kept = [_keep(path, files) for path in found.read]
+            _put_in_place(data_file, found, files)
+            return found, kept
+    finally:
+        lock.close()
+
+
+def _keep(path: Path, files: Files) -> Path:
+    target = path.with_name(f"{path.name}.corrupt-{now_ms()}")
+    try:
+        source = files.open_existing(path)
+        try:
+            _copy(source, target, files)
+        finally:
+            files.close(source)
+    except MeshfleetError:
+        raise
+    except OSError as error:
+        raise explained(error, "keep a copy in", target) from None
+    return target
+
+
+def _copy(source: int, target: Path, files: Files) -> None:
+    copy = files.create(target)
+    try:
+        offset = 0
+        while chunk := files.read(source, offset, COPY_SIZE):
+            if files.append(copy, chunk) != len(chunk):
+                raise Unavailable(f"can't keep a copy in {target}: the disk is full; free some space")
+            offset += len(chunk)
+        files.sync(copy)
+    finally:
+        files.close(copy)
+
+
+def _put_in_place(data_file: Path, found: Salvage, files: Files) -> None:
+    replica = Replica(data_file, files)
+    replica.state, replica.seq = found.state, found.seq
+    replica.state.begin_lineage()
+    try:
+        replace_snapshot(replica, beside(data_file, "repair.tmp"), found.generation + 1)
+        for path in found.read:
+            if path != data_file:
+                files.unlink(path)
+    finally:
+        replica.release()

@@ -91,7 +91,18 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def test_without_opencode_one_line_says_how_to_get_it_and_nothing_is_started(
     temporary: Path, tmp_path: Path, options: tuple[str, ...]
 ) -> None:
-    done = run(*options, PATH=str(tmp_path))
+    # a Python that has no opencode beside it, as the one of this environment may
+    python = tmp_path / "python"
+    python.symlink_to(Path(sys.executable).resolve())
+    environ = {**os.environ, "PATH": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [str(python), *command(*options)[1:]],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.count("\n") == 1

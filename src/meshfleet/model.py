@@ -135,6 +135,7 @@ class AttemptRow(TypedDict):
     pid: NotRequired[int]
     start_time: NotRequired[float]
     boot_id: NotRequired[str]
+    stopping: NotRequired[str]
     ended_at: NotRequired[int]
     exit: NotRequired[int]
     ok: NotRequired[bool]

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,7 @@ from meshfleet.agents.process import is_same_process
 from meshfleet.agents.stopping import members_of, stop_attempt
 from meshfleet.agents.supervisor import Supervisor
 from meshfleet.ledger import Ledger
-from meshfleet.mesh.fleets import AgentSpec, create_fleet, fleet_status
+from meshfleet.mesh.fleets import AgentSpec, create_fleet, fleet_status, set_fleet_timeout
 from meshfleet.model import Row
 from meshfleet.settings import Settings
 
@@ -40,9 +40,10 @@ def ledger(settings: Settings) -> Ledger:
 
 
 @pytest.fixture
-def supervisor(ledger: Ledger, settings: Settings, fake_opencode: Path) -> Supervisor:
+async def supervisor(ledger: Ledger, settings: Settings, fake_opencode: Path) -> AsyncIterator[Supervisor]:
     """A supervisor whose OpenCode is the fake runtime."""
-    return Supervisor(ledger, settings, {**os.environ, "MESHFLEET_OPENCODE": str(fake_opencode)})
+    async with Supervisor(ledger, settings, {**os.environ, "MESHFLEET_OPENCODE": str(fake_opencode)}) as supervisor:
+        yield supervisor
 
 
 def spawn(ledger: Ledger, tmp_path: Path, *prompts: str, agent: str | None = None) -> tuple[str, list[str]]:
@@ -259,3 +260,48 @@ async def test_an_agent_that_v090_left_pending_is_left_alone(
     ledger_file.write_text(json.dumps({"schema_version": 2, "agents": {"a": agent}}))
     await supervisor.look()
     assert agent_row(ledger, "a") == agent
+
+
+async def test_an_agent_that_runs_too_long_is_stopped_with_all_it_started_and_has_failed(
+    ledger: Ledger, settings: Settings, tmp_path: Path, fake_opencode: Path
+) -> None:
+    now = 1000.0
+    environ = {**os.environ, "MESHFLEET_OPENCODE": str(fake_opencode)}
+    async with Supervisor(ledger, settings, environ, clock=lambda: now) as supervisor:
+        fleet_id, (agent_id,) = spawn(ledger, tmp_path, "begin\nspawn 600\nsay working\nhang")
+        await look_until(supervisor, lambda: len(members_of(f"{agent_id}/1", None)) >= 3)
+        set_fleet_timeout(ledger, fleet_id, 60_000)
+        now += 59.9
+        await supervisor.look()
+        assert "stopping" not in attempt_row(ledger, agent_id)
+        now += 0.2
+        assert await settled(supervisor, ledger, fleet_id) == "failed"
+    agent = agent_row(ledger, agent_id)
+    assert (agent["reason"], agent["error"]) == ("timeout", "it ran longer than the 60000 ms it may, and was stopped")
+    assert "working" in agent["output"]
+    assert attempt_row(ledger, agent_id)["stopping"] == "timeout"
+    assert members_of(f"{agent_id}/1", None) == []
+
+
+async def test_the_limit_of_the_settings_holds_where_the_fleet_has_none(
+    ledger: Ledger, ledger_file: Path, tmp_path: Path, fake_opencode: Path
+) -> None:
+    environ = {**os.environ, "MESHFLEET_OPENCODE": str(fake_opencode)}
+    limited = Settings(ledger_file, start_stagger_ms=0, agent_timeout_ms=1)
+    async with Supervisor(ledger, limited, environ) as supervisor:
+        fleet_id, (agent_id,) = spawn(ledger, tmp_path, "hang")
+        assert await settled(supervisor, ledger, fleet_id) == "failed"
+    assert agent_row(ledger, agent_id)["reason"] == "timeout"
+
+
+async def test_an_agent_that_could_not_be_started_is_settled_once_the_ledger_lets_it(
+    supervisor: Supervisor, ledger: Ledger, settings: Settings, tmp_path: Path, fake_opencode: Path
+) -> None:
+    fake_opencode.unlink()
+    fleet_id, _ = spawn(ledger, tmp_path, "answer hello")
+    await supervisor._start_next()
+    lock = os.open(settings.data_file.with_name("agent-mesh.lock"), os.O_RDWR)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    await supervisor.look()
+    os.close(lock)
+    assert await settled(supervisor, ledger, fleet_id) == "failed"

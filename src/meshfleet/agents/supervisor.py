@@ -14,7 +14,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import TYPE_CHECKING, Final, Self
 
 import anyio
 from anyio import to_thread
@@ -32,14 +33,24 @@ from meshfleet.agents.launch import (
     reap,
 )
 from meshfleet.agents.opencode import child_environment, find_opencode, run_arguments
-from meshfleet.agents.process import boot_id, current_identity
+from meshfleet.agents.process import ProcessIdentity, boot_id, current_identity
 from meshfleet.agents.stopping import stop_attempt
 from meshfleet.agents.stream import EventStream
 from meshfleet.errors import MeshfleetError
 from meshfleet.ledger import Ledger
-from meshfleet.mesh.lifecycle import Outcome, begin_next_attempt, record_process, settle_attempt
+from meshfleet.mesh.lifecycle import (
+    Outcome,
+    begin_next_attempt,
+    note_stop,
+    record_process,
+    settle_attempt,
+    time_limit_ms,
+)
 from meshfleet.model import Reason, Row, SupervisorRow, attempt_key
 from meshfleet.settings import Settings
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskGroup
 
 log = logging.getLogger(__name__)
 
@@ -49,14 +60,29 @@ LOOK_INTERVAL_S: Final = 0.1
 
 @dataclass(slots=True)
 class Attempt:
-    """An attempt this supervisor watches."""
+    """An attempt this supervisor looks after.
+
+    Attributes:
+        agent: The agent's row as the attempt began.
+        number: The attempt's number, from 1.
+        run_dir: Where its traces lie.
+        started: When, by the supervisor's clock.
+        launched: Its process; None where it could not be started.
+        stream: What it prints.
+        refusal: Why it could not be started.
+        recorded: Whether the ledger knows its process.
+        stopped_for: Why it was stopped, and the same for a person, once that is decided.
+    """
 
     agent: Row
     number: int
     run_dir: Path
-    launched: Launched
+    started: float
+    launched: Launched | None
     stream: EventStream
+    refusal: str | None = None
     recorded: bool = False
+    stopped_for: tuple[Reason, str] | None = None
 
     @property
     def marker(self) -> str:
@@ -89,6 +115,7 @@ class Supervisor:
         self._next_start = 0.0
         self._attempts: dict[str, Attempt] = {}
         self._troubles: dict[str, str] = {}
+        self._background: TaskGroup
         own = current_identity()
         self.row: SupervisorRow = {"pid": own.pid, "start_time": own.start_time, "boot_id": boot_id()}
 
@@ -105,16 +132,29 @@ class Supervisor:
         with contextlib.suppress(RuntimeError):
             anyio.from_thread.run_sync(self._woken.set)
 
+    async def __aenter__(self) -> Self:
+        """Begin; what takes its time, such as stopping an agent, is done in the background until the end."""
+        self._background = await anyio.create_task_group().__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        """End; the agents go on running."""
+        self._background.cancel_scope.cancel()
+        return await self._background.__aexit__(kind, error, trace)
+
     async def run(self) -> None:
-        """Supervise until cancelled; the agents go on running then."""
-        while True:
-            await self.look()
-            with anyio.move_on_after(LOOK_INTERVAL_S):
-                await self._woken.wait()
-            self._woken = anyio.Event()
+        """Supervise until cancelled."""
+        async with self:
+            while True:
+                await self.look()
+                with anyio.move_on_after(LOOK_INTERVAL_S):
+                    await self._woken.wait()
+                self._woken = anyio.Event()
 
     async def look(self) -> None:
-        """Start what is due, and settle what has ended."""
+        """Start what is due, stop what has run too long, and settle what has ended."""
         if self._clock() >= self._next_start:
             await self._going_on("start an agent", self._start_next)
         for attempt in list(self._attempts.values()):
@@ -138,22 +178,29 @@ class Supervisor:
             self._troubles[deed] = trouble
 
     async def _start_next(self) -> None:
-        started = await to_thread.run_sync(begin_next_attempt, self._ledger, self.row)
-        if started is None:
-            return
-        agent, number = started
-        self._next_start = self._clock() + self._settings.start_stagger_ms / 1000
+        # in one piece, so that a server that ends meanwhile leaves no process the ledger does not know
+        attempt = await to_thread.run_sync(self._begin_and_launch)
+        if attempt is not None:
+            self._attempts[attempt.marker] = attempt
+            self._next_start = self._clock() + self._settings.start_stagger_ms / 1000
+
+    def _begin_and_launch(self) -> Attempt | None:
+        begun = begin_next_attempt(self._ledger, self.row)
+        if begun is None:
+            return None
+        agent, number = begun
         run_dir = self._settings.runs_dir / agent["id"] / str(number)
+        attempt = Attempt(agent, number, run_dir, self._clock(), None, EventStream(run_dir / EVENTS_NAME))
         try:
-            launched = await to_thread.run_sync(self._launch, agent, number, run_dir)
+            attempt.launched = self._launch(agent, number, run_dir)
+            self._record(attempt, attempt.launched.identity)
+        except MeshfleetError as error:
+            log.warning("%s: %s", attempt.marker, error)
+            attempt.refusal = str(error)
         except Exception as error:
-            log.warning("could not start %s", attempt_key(agent["id"], number), exc_info=True)
-            outcome = Outcome(ok=False, reason=Reason.SPAWN, error=f"the agent could not be started: {error}")
-            await self._settle(agent, number, outcome)
-            return
-        attempt = Attempt(agent, number, run_dir, launched, EventStream(run_dir / EVENTS_NAME))
-        self._attempts[attempt.marker] = attempt
-        await self._record(attempt)
+            log.exception("could not start %s", attempt.marker)
+            attempt.refusal = repr(error)
+        return attempt
 
     def _launch(self, agent: Row, number: int, run_dir: Path) -> Launched:
         opencode = self.require_opencode()
@@ -185,46 +232,67 @@ class Supervisor:
             )
         )
 
-    async def _record(self, attempt: Attempt) -> None:
-        process = attempt.launched.identity
-        about = (attempt.agent["id"], attempt.number, process.pid, process.start_time, self.row["boot_id"])
-        await to_thread.run_sync(record_process, self._ledger, *about)
+    def _record(self, attempt: Attempt, process: ProcessIdentity) -> None:
+        about = (attempt.number, process.pid, process.start_time, self.row["boot_id"])
+        record_process(self._ledger, attempt.agent["id"], *about)
         attempt.recorded = True
 
     async def _watch(self, attempt: Attempt) -> None:
+        if attempt.launched is None:
+            error = f"the agent could not be started: {attempt.refusal}"
+            await self._settle(attempt, Outcome(ok=False, reason=Reason.SPAWN, error=error))
+            return
         if not attempt.recorded:
-            await self._record(attempt)
+            await to_thread.run_sync(self._record, attempt, attempt.launched.identity)
         ended = reap(attempt.launched.popen) is not None
-        while attempt.stream.advance():
-            await anyio.lowlevel.checkpoint()
+        await _read_on(attempt.stream)
         if not ended:
+            await self._hold_to_its_time(attempt, attempt.launched.identity)
             return
         exit_code = read_exit(attempt.run_dir)
         if exit_code is None:
             # the shell itself was killed, so that the run may still be there, with nobody to write how it ends
             await stop_attempt(attempt.marker, attempt.launched.identity)
-        while attempt.stream.advance():
-            await anyio.lowlevel.checkpoint()
-        await self._settle(attempt.agent, attempt.number, self._outcome(attempt, exit_code))
+            await _read_on(attempt.stream)
+        await self._settle(attempt, _outcome(attempt, exit_code))
+
+    async def _hold_to_its_time(self, attempt: Attempt, leader: ProcessIdentity) -> None:
+        limit_ms = time_limit_ms(self._ledger, attempt.agent["fleet_id"], self._settings.agent_timeout_ms)
+        if attempt.stopped_for or limit_ms is None or self._clock() < attempt.started + limit_ms / 1000:
+            return
+        why = f"it ran longer than the {limit_ms} ms it may, and was stopped"
+        await to_thread.run_sync(note_stop, self._ledger, attempt.agent["id"], attempt.number, Reason.TIMEOUT)
+        attempt.stopped_for = (Reason.TIMEOUT, why)
+        self._background.start_soon(stop_attempt, attempt.marker, leader)
+
+    async def _settle(self, attempt: Attempt, outcome: Outcome) -> None:
+        await to_thread.run_sync(settle_attempt, self._ledger, attempt.agent["id"], attempt.number, outcome)
         del self._attempts[attempt.marker]
         clear_scratch(attempt.run_dir)
 
-    def _outcome(self, attempt: Attempt, exit_code: int | None) -> Outcome:
-        report = attempt.stream.report
-        verdict = judge(exit_code, report, read_stderr(attempt.run_dir), agent_file=attempt.agent.get("agent_file"))
-        return Outcome(
-            ok=verdict.ok,
-            output=verdict.output,
-            reason=verdict.reason,
-            error=verdict.error,
-            exit_code=exit_code,
-            session_id=report.session_id,
-            tokens=report.tokens,
-            cost=report.cost,
-        )
 
-    async def _settle(self, agent: Row, number: int, outcome: Outcome) -> None:
-        await to_thread.run_sync(settle_attempt, self._ledger, agent["id"], number, outcome)
+async def _read_on(stream: EventStream) -> None:
+    """Read what was printed since the last look, letting others go on meanwhile."""
+    while stream.advance():
+        await anyio.lowlevel.checkpoint()
+
+
+def _outcome(attempt: Attempt, exit_code: int | None) -> Outcome:
+    report = attempt.stream.report
+    verdict = judge(exit_code, report, read_stderr(attempt.run_dir), agent_file=attempt.agent.get("agent_file"))
+    ok, (reason, error) = verdict.ok, (verdict.reason, verdict.error)
+    if attempt.stopped_for:
+        ok, (reason, error) = False, attempt.stopped_for
+    return Outcome(
+        ok=ok,
+        output=verdict.output,
+        reason=reason,
+        error=error,
+        exit_code=exit_code,
+        session_id=report.session_id,
+        tokens=report.tokens,
+        cost=report.cost,
+    )
 
 
 def server_command() -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from meshfleet.errors import Invalid, NotFound
+from meshfleet.errors import Conflict, Invalid, NotFound
 from meshfleet.ledger import Ledger, Transaction, View
 from meshfleet.mesh.texts import LONGEST_PROMPT, checked_name, checked_text, shown
 from meshfleet.model import AgentStatus, FleetStatus, Row, SupervisorRow, new_id, now_ms
@@ -45,10 +45,10 @@ def create_fleet(
     if not specs:
         raise Invalid("agents is empty; a fleet needs at least one agent")
     for place, spec in enumerate(specs):
-        _check_spec(f"agents[{place}]", spec)
+        check_spec(spec, f"agents[{place}].")
     fleet_id = new_id()
     agent_ids = [new_id() for _ in specs]
-    origin: Row = {"cwd": cwd} if supervisor is None else {"cwd": cwd, "supervisor": dict(supervisor)}
+    origin = _origin(cwd, supervisor)
 
     def rule(transaction: Transaction) -> None:
         now = now_ms()
@@ -60,6 +60,51 @@ def create_fleet(
 
     ledger.transact(rule)
     return fleet_id, agent_ids
+
+
+def attach_agent(
+    ledger: Ledger, fleet_id: str, spec: AgentSpec, *, cwd: str, supervisor: SupervisorRow | None = None
+) -> str:
+    """Write one more agent of a running fleet, waiting to be started; returns its id.
+
+    Raises:
+        Conflict: The fleet is not running.
+        Invalid: The spec says what it can't; nothing is written.
+        NotFound: There is no such fleet.
+    """
+    check_spec(spec)
+    agent_id = new_id()
+    origin = _origin(cwd, supervisor)
+
+    def rule(transaction: Transaction) -> None:
+        fleet = require_fleet(transaction, fleet_id)
+        if fleet["status"] != FleetStatus.RUNNING:
+            raise Conflict(
+                f"fleet {fleet_id} is {fleet['status']}, and only a running one takes another agent; spawn one"
+            )
+        transaction.put("agents", agent_id, _new_agent(agent_id, fleet_id, spec, origin, now_ms()))
+        transaction.event("agent_attached", fleet_id=fleet_id, agent_id=agent_id, role=spec.role)
+
+    ledger.transact(rule)
+    return agent_id
+
+
+def set_fleet_timeout(ledger: Ledger, fleet_id: str, timeout_ms: int) -> None:
+    """Set how long an attempt of each of a fleet's agents may run, those running now included.
+
+    Raises:
+        Invalid: It is not a positive number of ms.
+        NotFound: There is no such fleet.
+    """
+    if timeout_ms < 1:
+        raise Invalid(f"timeout_ms is {timeout_ms}; it has to be a positive number of milliseconds")
+
+    def rule(transaction: Transaction) -> None:
+        fleet = require_fleet(transaction, fleet_id)
+        transaction.put("fleets", fleet_id, {**fleet, "timeout_ms": timeout_ms})
+        transaction.event("fleet_timeout_set", fleet_id=fleet_id, timeout_ms=timeout_ms)
+
+    ledger.transact(rule)
 
 
 def fleet_status(ledger: Ledger, fleet_id: str) -> dict[str, Any]:
@@ -102,15 +147,24 @@ def require_fleet(view: View, fleet_id: str) -> Row:
     return fleet
 
 
-def _check_spec(place: str, spec: AgentSpec) -> None:
-    checked_name(f"{place}.role", spec.role)
+def check_spec(spec: AgentSpec, place: str = "") -> None:
+    """Refuse what an agent can't be; `place` is what the caller's argument names begin with.
+
+    Raises:
+        Invalid: The role or prompt is blank, or a text can't be stored.
+    """
+    checked_name(f"{place}role", spec.role)
     if not spec.prompt.strip():
-        raise Invalid(f"{place}.prompt is blank; it has to say what the agent is to do")
-    checked_text(f"{place}.prompt", spec.prompt, LONGEST_PROMPT)
+        raise Invalid(f"{place}prompt is blank; it has to say what the agent is to do")
+    checked_text(f"{place}prompt", spec.prompt, LONGEST_PROMPT)
     if spec.agent is not None:
-        checked_name(f"{place}.agent", spec.agent)
+        checked_name(f"{place}agent", spec.agent)
         if spec.agent.startswith("-"):
-            raise Invalid(f"{place}.agent is {shown(spec.agent)}; the name of an agent does not start with a dash")
+            raise Invalid(f"{place}agent is {shown(spec.agent)}; the name of an agent does not start with a dash")
+
+
+def _origin(cwd: str, supervisor: SupervisorRow | None) -> Row:
+    return {"cwd": cwd} if supervisor is None else {"cwd": cwd, "supervisor": dict(supervisor)}
 
 
 def _new_agent(agent_id: str, fleet_id: str, spec: AgentSpec, origin: Row, now: int) -> Row:

@@ -142,6 +142,23 @@ def record_process(ledger: Ledger, agent_id: str, number: int, pid: int, start_t
     ledger.transact(rule)
 
 
+def time_limit_ms(ledger: Ledger, fleet_id: str, otherwise: int | None) -> int | None:
+    """How long an attempt of a fleet's agents may run, in ms: the fleet's limit, else that of all; None is no limit."""
+    fleet = ledger.read(lambda view: view.get("fleets", fleet_id))
+    return otherwise if fleet is None else fleet.get("timeout_ms", otherwise)
+
+
+def note_stop(ledger: Ledger, agent_id: str, number: int, reason: Reason) -> None:
+    """Note why an attempt is about to be stopped, before anything is done to it: whoever finds it dead knows then."""
+
+    def rule(transaction: Transaction) -> None:
+        attempt = _require_attempt(transaction, agent_id, number)
+        if "ended_at" not in attempt:
+            transaction.put("attempts", attempt_key(agent_id, number), {**attempt, "stopping": str(reason)})
+
+    ledger.transact(rule)
+
+
 def settle_attempt(ledger: Ledger, agent_id: str, number: int, outcome: Outcome) -> bool:
     """Decide an attempt, its agent and, when that was the last one, its fleet; False when it was decided before.
 

@@ -22,18 +22,32 @@ from tests.mesh.fleets import fleet_of, open_ledger, send, start_all, supervisor
 from tests.server.serving import SERVE, environ_for, fake_opencode, kill_group, wait_until
 
 pytestmark = pytest.mark.anyio
-READ_ONLY: Final = {"fleet_status", "list_fleets", "collect_results", "get_inbox", "get_receipts", "ping"}
-IDEMPOTENT: Final = READ_ONLY | {"ack_message", "receipt"}
+READ_ONLY: Final = {
+    "fleet_status",
+    "list_fleets",
+    "collect_results",
+    "list_agents",
+    "get_inbox",
+    "get_receipts",
+    "get_health",
+    "ping",
+}
+IDEMPOTENT: Final = READ_ONLY | {"ack_message", "receipt", "set_fleet_timeout"}
+OPEN_WORLD: Final = {"spawn_fleet", "attach_agent"}
 NAMES: Final = [
     "spawn_fleet",
     "fleet_status",
     "list_fleets",
     "collect_results",
+    "set_fleet_timeout",
+    "attach_agent",
+    "list_agents",
     "send_message",
     "get_inbox",
     "ack_message",
     "receipt",
     "get_receipts",
+    "get_health",
     "ping",
 ]
 
@@ -93,7 +107,7 @@ def ended_fleet(ledger: Ledger) -> tuple[str, list[str]]:
     return fleet_id, agent_ids
 
 
-async def test_the_ten_tools_are_offered_with_schemas_and_annotations(session: Session) -> None:
+async def test_the_tools_are_offered_with_schemas_and_annotations(session: Session) -> None:
     tools = (await session.client.list_tools()).tools
     assert [tool.name for tool in tools] == NAMES
     for tool in tools:
@@ -104,6 +118,7 @@ async def test_the_ten_tools_are_offered_with_schemas_and_annotations(session: S
         assert tool.annotations.read_only_hint is (tool.name in READ_ONLY)
         assert tool.annotations.idempotent_hint is (tool.name in IDEMPOTENT)
         assert tool.annotations.destructive_hint is False
+        assert tool.annotations.open_world_hint is (tool.name in OPEN_WORLD)
 
 
 async def test_fleet_status_gives_the_fleet_and_its_agents(session: Session) -> None:
@@ -291,3 +306,54 @@ async def test_spawn_fleet_answers_at_once_and_its_agents_then_run(session: Sess
     results = (await called(session, "collect_results", fleet_id=said["fleet_id"]))["results"]
     assert [result["agent_id"] for result in results] == said["agent_ids"]
     assert all(result["error"] for result in results)
+
+
+async def test_set_fleet_timeout_is_answered_with_what_was_set(session: Session) -> None:
+    fleet_id, _ = fleet_of(session.ledger, "A", by=supervisor())
+    said = await called(session, "set_fleet_timeout", fleet_id=fleet_id, timeout_ms=90_000)
+    assert said == {"ok": True, "timeout_ms": 90_000}
+    fleet = (await called(session, "fleet_status", fleet_id=fleet_id))["fleet"]
+    assert fleet["timeout_ms"] == 90_000
+
+
+async def test_attach_agent_adds_one_to_a_running_fleet_and_starts_it(session: Session) -> None:
+    fleet_id, (first,) = fleet_of(session.ledger, "A", by=supervisor())
+    said = await called(session, "attach_agent", fleet_id=fleet_id, role="B", prompt="help", agent="reviewer")
+    assert list(said) == ["agent_id", "fleet_id", "role", "agent_file", "message"]
+    assert (said["fleet_id"], said["role"], said["agent_file"]) == (fleet_id, "B", "reviewer")
+    status = await called(session, "fleet_status", fleet_id=fleet_id)
+    assert [agent["id"] for agent in status["agents"]] == [first, said["agent_id"]]
+    with anyio.fail_after(20):
+        while (await called(session, "fleet_status", fleet_id=fleet_id))["agents"][1].get("pid") is None:
+            await anyio.sleep(0.02)
+    agent = (await called(session, "fleet_status", fleet_id=fleet_id))["agents"][1]
+    kill_group(agent["pid"])
+
+
+async def test_attach_agent_to_a_fleet_that_has_ended_is_refused(session: Session) -> None:
+    fleet_id, _ = ended_fleet(session.ledger)
+    result = await session.client.call_tool("attach_agent", {"fleet_id": fleet_id, "role": "B", "prompt": "help"})
+    assert result.is_error
+    assert "only a running one" in str(result.content)
+
+
+async def test_list_agents_lists_the_premade_ones_of_project_and_user(session: Session) -> None:
+    said = await called(session, "list_agents")
+    assert list(said) == ["count", "agents"]
+    assert said["count"] == len(said["agents"])
+    for agent in said["agents"]:
+        assert list(agent) == ["filename", "name", "description", "mode"]
+
+
+async def test_get_health_counts_what_there_is(session: Session) -> None:
+    ended_fleet(session.ledger)
+    said = await called(session, "get_health")
+    assert (said["status"], said["problems"]) == ("ok", [])
+    counts = session.ledger.read(lambda view: {name: view.count(name) for name in ("fleets", "agents", "messages")})
+    assert {name: said[name] for name in counts} == counts
+    assert said["capabilities"] == 0
+    assert said["events"] > 0
+    assert said["ledger_bytes"] > 0
+    assert said["events_log_bytes"] > 0
+    assert is_time(said["last_event_timestamp"])
+    assert 0 <= said["uptime_ms"] < 60_000

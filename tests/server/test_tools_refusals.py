@@ -36,6 +36,9 @@ GOOD: Final[dict[str, dict[str, Any]]] = {
     "fleet_status": {"fleet_id": "FLEET"},
     "list_fleets": {},
     "collect_results": {"fleet_id": "FLEET"},
+    "set_fleet_timeout": {"fleet_id": "FLEET", "timeout_ms": 1000},
+    "attach_agent": {"role": "A", "prompt": "go", "agent": "reviewer", "fleet_id": "FLEET"},
+    "list_agents": {},
     "send_message": {
         "from_agent_id": "AGENT",
         "to_agent_id": "PEER",
@@ -48,12 +51,14 @@ GOOD: Final[dict[str, dict[str, Any]]] = {
     "ack_message": {"agent_id": "PEER", "message_id": "MESSAGE"},
     "receipt": {"agent_id": "PEER", "message_id": "MESSAGE", "action": "seen", "note": "x"},
     "get_receipts": {"message_id": "MESSAGE"},
+    "get_health": {},
     "ping": {},
 }
-OPTIONAL: Final = {"correlation_id", "since", "note"}
+OPTIONAL: Final = {"correlation_id", "since", "note", "agent"}
 MAY_BE_BLANK: Final = {"payload", "note"}
 NO_ERROR: Final = {("ack_message", "message_id")}
 """Unknown messages are answered with ok: false, as v0.9.0 does."""
+MAY_BE_LONG: Final = {("attach_agent", "prompt")}
 TEXTS: Final = [(tool, name) for tool, good in GOOD.items() for name, value in good.items() if type(value) is str]
 ALL: Final = [(tool, name) for tool, good in GOOD.items() for name in good]
 
@@ -140,7 +145,7 @@ def test_a_nul_is_refused(face: Face, tool: str, name: str) -> None:
     assert refused(face, tool, **{name: "a\0b"}).startswith(name)
 
 
-@pytest.mark.parametrize(("tool", "name"), [pair for pair in TEXTS if pair not in NO_ERROR])
+@pytest.mark.parametrize(("tool", "name"), [pair for pair in TEXTS if pair not in NO_ERROR | MAY_BE_LONG])
 def test_a_huge_argument_is_refused_and_not_repeated_in_full(face: Face, tool: str, name: str) -> None:
     assert refused(face, tool, **{name: "ü" * 500_000}).startswith(name)
 
@@ -264,3 +269,14 @@ def test_an_unknown_tool_is_an_error_of_the_protocol_that_names_the_known_ones(f
     assert len(error["message"]) < 400
     assert error["message"].isprintable()
     assert bytes_of(face.prepared.ledger_file.parent) == face.before
+
+
+@pytest.mark.parametrize("value", [0, -1, "1000", 1.5, True, None])
+def test_a_timeout_is_a_positive_whole_number(face: Face, value: object) -> None:
+    error = refused(face, "set_fleet_timeout", timeout_ms=value)
+    assert error.startswith("timeout_ms is ")
+    assert "it has to be" in error
+
+
+def test_an_agent_is_attached_to_a_fleet_that_runs_only(face: Face) -> None:
+    assert "is no fleet" in refused(face, "attach_agent", fleet_id="nowhere")

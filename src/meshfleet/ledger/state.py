@@ -148,6 +148,11 @@ class View:
         self._state = state
         self.seq = seq
 
+    @property
+    def schema_version(self) -> int:
+        """The schema of the rows; one that is newer than ours is only read."""
+        return self._state.schema_version
+
     def get(self, table: str, key: str) -> Row | None:
         """A row by its key."""
         return self._state.tables[table].get(key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
@@ -16,6 +16,7 @@ from meshfleet.errors import Invalid
 from meshfleet.ledger import Ledger
 from meshfleet.mesh.identity import Caller
 from meshfleet.mesh.texts import shown
+from meshfleet.model import now_ms
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -51,6 +52,7 @@ class Context:
         supervisor: Who starts agents; None where this server supervises none.
         environ: The environment the server was started with.
         cwd: The folder the server was started in.
+        started_at: When it was started, in ms since the epoch.
     """
 
     ledger: Ledger
@@ -58,6 +60,7 @@ class Context:
     supervisor: Supervisor | None
     environ: Mapping[str, str]
     cwd: Path
+    started_at: int = field(default_factory=now_ms)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +76,7 @@ class Tool(Generic[A]):
         for_agents: Whether an agent's own server offers it too.
         read_only: Whether it leaves everything as it is.
         idempotent: Whether a repeat changes nothing more.
+        open_world: Whether it sets something going that reaches beyond the mesh: agents may do what OpenCode lets them.
     """
 
     name: str
@@ -83,6 +87,7 @@ class Tool(Generic[A]):
     for_agents: bool = True
     read_only: bool = False
     idempotent: bool = False
+    open_world: bool = False
 
     def run(self, context: Context, arguments: Mapping[str, Any]) -> JsonObject:
         """Check the arguments and do it.
@@ -107,7 +112,7 @@ class Tool(Generic[A]):
                 read_only_hint=self.read_only,
                 destructive_hint=False,
                 idempotent_hint=self.idempotent or self.read_only,
-                open_world_hint=False,
+                open_world_hint=self.open_world,
             ),
         )
 

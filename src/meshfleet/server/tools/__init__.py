@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from meshfleet.server.tool import Tool
+from meshfleet.server.tools.agents import ATTACH_AGENT, LIST_AGENTS, SET_FLEET_TIMEOUT
 from meshfleet.server.tools.fleets import COLLECT_RESULTS, FLEET_STATUS, LIST_FLEETS, SPAWN_FLEET
-from meshfleet.server.tools.health import PING
+from meshfleet.server.tools.health import GET_HEALTH, PING
 from meshfleet.server.tools.messages import ACK_MESSAGE, GET_INBOX, GET_RECEIPTS, RECEIPT, SEND_MESSAGE
 
 TOOLS: Final[dict[str, Tool[Any]]] = {
@@ -16,11 +17,15 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
         FLEET_STATUS,
         LIST_FLEETS,
         COLLECT_RESULTS,
+        SET_FLEET_TIMEOUT,
+        ATTACH_AGENT,
+        LIST_AGENTS,
         SEND_MESSAGE,
         GET_INBOX,
         ACK_MESSAGE,
         RECEIPT,
         GET_RECEIPTS,
+        GET_HEALTH,
         PING,
     )
 }

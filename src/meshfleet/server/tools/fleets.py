@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 from pydantic import Field
@@ -33,8 +34,18 @@ class OfFleet(Arguments):
     fleet_id: FleetId
 
 
-def _spawn_fleet(context: Context, arguments: SpawnFleet) -> JsonObject:
-    specs = [AgentSpec(agent.role, agent.prompt, agent.agent) for agent in arguments.agents]
+def specs_of(agents: Iterable[SpawnedAgent]) -> list[AgentSpec]:
+    """The agents a caller asked for, as the rules take them."""
+    return [AgentSpec(agent.role, agent.prompt, agent.agent) for agent in agents]
+
+
+def start_fleet(context: Context, specs: Sequence[AgentSpec]) -> JsonObject:
+    """Write a fleet and have this server's supervisor start its agents; returns its id and theirs.
+
+    Raises:
+        Invalid: A spec says what it can't; nothing is written.
+        Unavailable: There is no OpenCode to start.
+    """
     supervisor = context.supervisor
     if supervisor is not None:
         supervisor.require_opencode()
@@ -56,8 +67,9 @@ SPAWN_FLEET = Tool(
     ),
     arguments=SpawnFleet,
     result=record({"fleet_id": TEXT, "agent_ids": array(TEXT)}),
-    call=_spawn_fleet,
+    call=lambda context, arguments: start_fleet(context, specs_of(arguments.agents)),
     for_agents=False,
+    open_world=True,
 )
 
 FLEET_STATUS = Tool(

@@ -10,6 +10,7 @@ TEXT: Final[Schema] = {"type": "string"}
 TEXT_OR_NULL: Final[Schema] = {"type": ["string", "null"]}
 NUMBER: Final[Schema] = {"type": "integer"}
 TIME: Final[Schema] = {"type": "integer", "description": "ms since the epoch"}
+TIME_OR_NULL: Final[Schema] = {"type": ["integer", "null"], "description": "ms since the epoch"}
 FLAG: Final[Schema] = {"type": "boolean"}
 
 

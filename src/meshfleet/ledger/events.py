@@ -29,7 +29,7 @@ class EventLog:
         self._fd: int | None = None
         self._mutex = threading.Lock()
 
-    def append(self, event: str, **fields: Any) -> None:
+    def append(self, event: str, /, **fields: Any) -> None:
         """Write `{event, timestamp, ...}`; `timestamp` is ms since the epoch."""
         line = _encode({"event": event, "timestamp": now_ms(), **fields}).encode() + b"\n"
         try:

@@ -219,7 +219,7 @@ class Transaction(View):
         """Take a message out of an inbox."""
         self.operations.append([TAKE, agent_id, message_id])
 
-    def event(self, name: str, **fields: Any) -> None:
+    def event(self, name: str, /, **fields: Any) -> None:
         """Have a line written to the event log once the transaction stands."""
         self.events.append((name, fields))
 

@@ -33,6 +33,15 @@ def settings(ledger_file: Path) -> Settings:
     return Settings(ledger_file, start_stagger_ms=0, lock_timeout_ms=50)
 
 
+@pytest.fixture(autouse=True)
+def database(home: Path) -> Path:
+    """The database of an OpenCode that has run here before."""
+    path = home / ".local" / "share" / "opencode" / "opencode.db"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    return path
+
+
 @pytest.fixture
 def ledger(settings: Settings) -> Ledger:
     """The ledger the supervisor works on."""
@@ -305,3 +314,24 @@ async def test_an_agent_that_could_not_be_started_is_settled_once_the_ledger_let
     await supervisor.look()
     os.close(lock)
     assert await settled(supervisor, ledger, fleet_id) == "failed"
+
+
+async def test_the_very_first_run_of_opencode_makes_its_database_alone(
+    ledger: Ledger, settings: Settings, tmp_path: Path, fake_opencode: Path, database: Path
+) -> None:
+    database.unlink()
+    now = 1000.0
+    environ = {**os.environ, "MESHFLEET_OPENCODE": str(fake_opencode)}
+    async with Supervisor(ledger, settings, environ, clock=lambda: now) as supervisor:
+        fleet_id, (first, second, third) = spawn(ledger, tmp_path, "hang", "begin\nwait 1\nanswer b", "answer c")
+        for _ in range(3):
+            await supervisor.look()
+        assert [agent_row(ledger, agent_id)["status"] for agent_id in (first, second)] == ["running", "pending"]
+        now += 30.1
+        await supervisor.look()
+        assert agent_row(ledger, second)["status"] == "running"
+        assert agent_row(ledger, third)["status"] == "pending"
+        await look_until(supervisor, lambda: agent_row(ledger, third)["status"] == "complete")
+        assert agent_row(ledger, second)["status"] in {"running", "complete"}
+        await stop_attempt(f"{first}/1", None)
+        assert await settled(supervisor, ledger, fleet_id) == "failed"

@@ -60,6 +60,15 @@ def find_opencode(environ: Mapping[str, str]) -> Path:
     return Path(found).absolute()
 
 
+def has_run_before(environ: Mapping[str, str]) -> bool:
+    """Tell whether OpenCode has made its database; the runs that make it lock each other out, and some then fail."""
+    if environ.get("OPENCODE_DB"):
+        return True
+    home = Path(environ.get("HOME") or os.path.expanduser("~"))  # noqa: PTH111 - Path raises for a missing home
+    data = Path(environ.get("XDG_DATA_HOME") or home / ".local" / "share")
+    return (data / "opencode" / "opencode.db").exists()
+
+
 def opencode_version(binary: Path, environ: Mapping[str, str] | None = None) -> str:
     """Ask the program for its version.
 

@@ -32,7 +32,7 @@ from meshfleet.agents.launch import (
     read_stderr,
     reap,
 )
-from meshfleet.agents.opencode import child_environment, find_opencode, run_arguments
+from meshfleet.agents.opencode import child_environment, find_opencode, has_run_before, run_arguments
 from meshfleet.agents.process import ProcessIdentity, boot_id, current_identity
 from meshfleet.agents.stopping import stop_attempt
 from meshfleet.agents.stream import EventStream
@@ -56,6 +56,8 @@ log = logging.getLogger(__name__)
 
 LOOK_INTERVAL_S: Final = 0.1
 """How often the running attempts are looked at."""
+FIRST_RUN_S: Final = 30.0
+"""How long the others wait for the very first run of OpenCode, which makes its database, to show a sign of life."""
 
 
 @dataclass(slots=True)
@@ -114,6 +116,7 @@ class Supervisor:
         self._woken = anyio.Event()
         self._next_start = 0.0
         self._attempts: dict[str, Attempt] = {}
+        self._first_run: Attempt | None = None
         self._troubles: dict[str, str] = {}
         self._background: TaskGroup
         own = current_identity()
@@ -155,7 +158,7 @@ class Supervisor:
 
     async def look(self) -> None:
         """Start what is due, stop what has run too long, and settle what has ended."""
-        if self._clock() >= self._next_start:
+        if self._clock() >= self._next_start and not self._first_run_begins():
             await self._going_on("start an agent", self._start_next)
         for attempt in list(self._attempts.values()):
             await self._going_on(f"look after {attempt.marker}", partial(self._watch, attempt))
@@ -177,11 +180,19 @@ class Supervisor:
         if trouble is not None:
             self._troubles[deed] = trouble
 
+    def _first_run_begins(self) -> bool:
+        """True while OpenCode runs for the first time here and has not got as far as a session."""
+        first = self._first_run
+        if first is None or first.marker not in self._attempts or first.stream.report.session_id is not None:
+            return False
+        return self._clock() < first.started + FIRST_RUN_S
+
     async def _start_next(self) -> None:
         # in one piece, so that a server that ends meanwhile leaves no process the ledger does not know
         attempt = await to_thread.run_sync(self._begin_and_launch)
         if attempt is not None:
             self._attempts[attempt.marker] = attempt
+            self._first_run = None if has_run_before(self._environ) else attempt
             self._next_start = self._clock() + self._settings.start_stagger_ms / 1000
 
     def _begin_and_launch(self) -> Attempt | None:

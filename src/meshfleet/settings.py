@@ -143,6 +143,10 @@ def _path(value: str) -> Path:
 
 def _file(value: str) -> Path:
     path = _path(value)
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ValueError("it has to be valid UTF-8, or agents can't be told of it") from None
     if not path.name:
         raise ValueError("it has to name a file")
     return path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -18,6 +19,7 @@ from meshfleet.agents.process import is_same_process
 from meshfleet.agents.stopping import members_of, stop_attempt
 from meshfleet.agents.supervisor import Supervisor
 from meshfleet.ledger import Ledger
+from meshfleet.ledger.files import Files
 from meshfleet.mesh.fleets import AgentSpec, create_fleet, fleet_status, set_fleet_timeout
 from meshfleet.model import Row
 from meshfleet.settings import Settings
@@ -335,3 +337,57 @@ async def test_the_very_first_run_of_opencode_makes_its_database_alone(
         assert agent_row(ledger, second)["status"] in {"running", "complete"}
         await stop_attempt(f"{first}/1", None)
         assert await settled(supervisor, ledger, fleet_id) == "failed"
+
+
+async def test_an_attempt_that_was_begun_though_the_disk_refused_is_started_at_the_next_look(
+    ledger_file: Path, settings: Settings, tmp_path: Path, fake_opencode: Path
+) -> None:
+    files = FailingSync()
+    ledger = Ledger(ledger_file, files=files)
+    async with Supervisor(ledger, settings, {**os.environ, "MESHFLEET_OPENCODE": str(fake_opencode)}) as supervisor:
+        fleet_id, (agent_id,) = spawn(ledger, tmp_path, "answer after all")
+        files.broken = True
+        await supervisor.look()
+        assert agent_row(ledger, agent_id)["status"] == "running"
+        assert "pid" not in attempt_row(ledger, agent_id)
+        files.broken = False
+        assert await settled(supervisor, ledger, fleet_id) == "complete"
+    assert ledger.read(lambda view: view.count("attempts")) == 1
+
+
+class FailingSync(Files):
+    """A disk that takes writes, but does not say that they have arrived."""
+
+    broken = False
+
+    def sync(self, fd: int) -> None:
+        if self.broken:
+            raise OSError(errno.EIO, "Input/output error")
+        super().sync(fd)
+
+
+async def test_ending_the_remains_of_one_agent_keeps_no_other_waiting(
+    supervisor: Supervisor, ledger: Ledger, settings: Settings, tmp_path: Path
+) -> None:
+    _, (stubborn,) = spawn(ledger, tmp_path, "ignore SIGTERM\nbegin\nsay deaf\nhang")
+    events = settings.runs_dir / stubborn / "1" / "events.ndjson"
+    await look_until(supervisor, lambda: events.exists() and "deaf" in events.read_text())
+    os.kill(attempt_row(ledger, stubborn)["pid"], signal.SIGKILL)
+    fleet_id, _ = spawn(ledger, tmp_path, "answer quick")
+    assert await settled(supervisor, ledger, fleet_id) == "complete"
+    assert agent_row(ledger, stubborn)["status"] == "running"
+    for process in members_of(f"{stubborn}/1", None):
+        os.kill(process.pid, signal.SIGKILL)
+    await look_until(supervisor, lambda: agent_row(ledger, stubborn)["status"] == "failed")
+
+
+async def test_an_agent_that_floods_its_stream_keeps_no_other_waiting(
+    supervisor: Supervisor, ledger: Ledger, tmp_path: Path
+) -> None:
+    _, (flooding,) = spawn(ledger, tmp_path, "flood 60000000\nhang")
+    await look_until(supervisor, lambda: len(members_of(f"{flooding}/1", None)) >= 2)
+    fleet_id, _ = spawn(ledger, tmp_path, "answer quick")
+    assert await settled(supervisor, ledger, fleet_id) == "complete"
+    assert agent_row(ledger, flooding)["status"] == "running"
+    await stop_attempt(f"{flooding}/1", None)
+    await look_until(supervisor, lambda: agent_row(ledger, flooding)["status"] == "failed")

@@ -258,3 +258,22 @@ def test_an_agent_nobody_spawned_gets_no_server_but_one_clear_line(ledger_file: 
     assert ended.stderr.count("\n") == 1
     assert ended.stderr.strip().isprintable()
     assert len(ended.stderr) < 600
+
+
+def test_a_server_in_a_folder_that_is_gone_says_so_in_one_line(ledger_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    script = f"rmdir '{folder}'; exec {' '.join(SERVE)}"
+    done = subprocess.run(
+        ["/bin/sh", "-c", script],
+        cwd=folder,
+        env=environ_for(ledger_file),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("meshfleet: the current folder can't be used")
+    assert done.stderr.count("\n") == 1

@@ -357,3 +357,36 @@ async def test_get_health_counts_what_there_is(session: Session) -> None:
     assert said["events_log_bytes"] > 0
     assert is_time(said["last_event_timestamp"])
     assert 0 <= said["uptime_ms"] < 60_000
+
+
+async def test_rows_of_an_old_ledger_with_nulls_and_fractions_still_reach_the_client(tmp_path: Path) -> None:
+    fleet = {"id": "f", "status": "complete", "created_at": 1700000000000.5, "completed_at": None}
+    agent = {
+        "id": "a",
+        "fleet_id": "f",
+        "role": "r",
+        "prompt": "p",
+        "status": "complete",
+        "output": None,
+        "error": None,
+    }
+    message = {
+        "id": "m",
+        "from_agent_id": "x",
+        "to_agent_id": "a",
+        "fleet_id": "f",
+        "type": "result",
+        "payload": "p",
+        "timestamp": 1.5,
+        "acknowledged": False,
+        "correlation_id": None,
+    }
+    file = tmp_path / "agent-mesh.json"
+    rows = {"fleets": {"f": fleet}, "agents": {"a": agent}, "messages": {"m": message}, "inboxes": {"a": ["m"]}}
+    file.write_text(json.dumps({"schema_version": 2, **rows}))
+    program = StdioServerParameters(command=SERVE[0], args=SERVE[1:], env=environ_for(file))
+    async with Client(program, read_timeout_seconds=20) as client:
+        old = Session(client, open_ledger(file))
+        assert (await called(old, "list_fleets"))["fleets"][0]["id"] == "f"
+        assert (await called(old, "fleet_status", fleet_id="f"))["agents"] == [agent]
+        assert (await called(old, "get_inbox", agent_id="a"))["messages"] == [message]

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from enum import Enum, auto
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -41,6 +42,7 @@ from meshfleet.ledger import Ledger
 from meshfleet.mesh.lifecycle import (
     Outcome,
     begin_next_attempt,
+    begun_without_process,
     note_stop,
     record_process,
     settle_attempt,
@@ -56,8 +58,18 @@ log = logging.getLogger(__name__)
 
 LOOK_INTERVAL_S: Final = 0.1
 """How often the running attempts are looked at."""
+CHUNKS_A_LOOK: Final = 2
+"""How many chunks of an agent's event stream are read at one look."""
 FIRST_RUN_S: Final = 30.0
 """How long the others wait for the very first run of OpenCode, which makes its database, to show a sign of life."""
+
+
+class Remains(Enum):
+    """What is left of a run whose shell was killed before it could write how the run ended."""
+
+    UNKNOWN = auto()
+    STOPPING = auto()
+    GONE = auto()
 
 
 @dataclass(slots=True)
@@ -74,6 +86,7 @@ class Attempt:
         refusal: Why it could not be started.
         recorded: Whether the ledger knows its process.
         stopped_for: Why it was stopped, and the same for a person, once that is decided.
+        remains: What is known of the processes of a run whose shell was killed.
     """
 
     agent: Row
@@ -85,6 +98,7 @@ class Attempt:
     refusal: str | None = None
     recorded: bool = False
     stopped_for: tuple[Reason, str] | None = None
+    remains: Remains = Remains.UNKNOWN
 
     @property
     def marker(self) -> str:
@@ -116,6 +130,7 @@ class Supervisor:
         self._woken = anyio.Event()
         self._next_start = 0.0
         self._attempts: dict[str, Attempt] = {}
+        self._begin_failed = False
         self._first_run: Attempt | None = None
         self._troubles: dict[str, str] = {}
         self._background: TaskGroup
@@ -196,7 +211,7 @@ class Supervisor:
             self._next_start = self._clock() + self._settings.start_stagger_ms / 1000
 
     def _begin_and_launch(self) -> Attempt | None:
-        begun = begin_next_attempt(self._ledger, self.row)
+        begun = self._begin()
         if begun is None:
             return None
         agent, number = begun
@@ -212,6 +227,17 @@ class Supervisor:
             log.exception("could not start %s", attempt.marker)
             attempt.refusal = repr(error)
         return attempt
+
+    def _begin(self) -> tuple[Row, int] | None:
+        if self._begin_failed:
+            # it may be written all the same: an attempt of ours that nobody started is started now
+            begun = begun_without_process(self._ledger, self.row, set(self._attempts))
+            if begun is not None:
+                return begun
+        self._begin_failed = True
+        begun = begin_next_attempt(self._ledger, self.row)
+        self._begin_failed = False
+        return begun
 
     def _launch(self, agent: Row, number: int, run_dir: Path) -> Launched:
         opencode = self.require_opencode()
@@ -256,16 +282,25 @@ class Supervisor:
         if not attempt.recorded:
             await to_thread.run_sync(self._record, attempt, attempt.launched.identity)
         ended = reap(attempt.launched.popen) is not None
-        await _read_on(attempt.stream)
+        more = await to_thread.run_sync(_read_on, attempt.stream)
         if not ended:
             await self._hold_to_its_time(attempt, attempt.launched.identity)
             return
         exit_code = read_exit(attempt.run_dir)
-        if exit_code is None:
+        if exit_code is None and attempt.remains is not Remains.GONE:
             # the shell itself was killed, so that the run may still be there, with nobody to write how it ends
-            await stop_attempt(attempt.marker, attempt.launched.identity)
-            await _read_on(attempt.stream)
-        await self._settle(attempt, _outcome(attempt, exit_code))
+            self._end_remains(attempt, attempt.launched.identity)
+        elif not more:
+            await self._settle(attempt, _outcome(attempt, exit_code))
+
+    def _end_remains(self, attempt: Attempt, leader: ProcessIdentity) -> None:
+        async def end() -> None:
+            await stop_attempt(attempt.marker, leader)
+            attempt.remains = Remains.GONE
+
+        if attempt.remains is Remains.UNKNOWN:
+            attempt.remains = Remains.STOPPING
+            self._background.start_soon(end)
 
     async def _hold_to_its_time(self, attempt: Attempt, leader: ProcessIdentity) -> None:
         limit_ms = time_limit_ms(self._ledger, attempt.agent["fleet_id"], self._settings.agent_timeout_ms)
@@ -282,10 +317,9 @@ class Supervisor:
         clear_scratch(attempt.run_dir)
 
 
-async def _read_on(stream: EventStream) -> None:
-    """Read what was printed since the last look, letting others go on meanwhile."""
-    while stream.advance():
-        await anyio.lowlevel.checkpoint()
+def _read_on(stream: EventStream) -> bool:
+    """Read on, so much at a time that no agent keeps the others waiting; True when there is more."""
+    return all(stream.advance() for _ in range(CHUNKS_A_LOOK))
 
 
 def _outcome(attempt: Attempt, exit_code: int | None) -> Outcome:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import sys
+from typing import Final
 
 from meshfleet.errors import Invalid, MeshfleetError
 
 __all__ = ["main"]
 
+INTERRUPTED: Final = 130
+
 
 def main() -> int:
     """Run the command line; returns the exit code: 0, 1 for a refusal, 2 for bad use."""
-    from meshfleet.cli.app import app
-
     try:
+        from meshfleet.cli.app import app
+
         app()
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
     except MeshfleetError as error:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from meshfleet import __version__
+from meshfleet.errors import Unavailable
 from meshfleet.settings import Settings
 
 app = typer.Typer(
@@ -43,7 +44,7 @@ def serve() -> None:
 
     from meshfleet.server.serve import serve as serve_stdio
 
-    anyio.run(serve_stdio, Settings.from_environ(os.environ), dict(os.environ), Path.cwd())
+    anyio.run(serve_stdio, Settings.from_environ(os.environ), dict(os.environ), _working_folder())
 
 
 @app.command()
@@ -103,6 +104,13 @@ def import_(file: Annotated[Path, typer.Argument(metavar="FILE", help="What mesh
     from meshfleet.cli.ledger import import_from
 
     raise typer.Exit(import_from(file, Settings.from_environ(os.environ)))
+
+
+def _working_folder() -> Path:
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise Unavailable(f"the current folder can't be used ({error.strerror}); change to one that exists") from None
 
 
 def _ledger(file: Path | None) -> Path:

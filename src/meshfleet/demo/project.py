@@ -55,6 +55,8 @@ _XDG_FOLDERS: Final[Mapping[str, str]] = {
 }
 #: What of the caller's environment would change the demo; a proxy would be asked for the scripted model.
 _UNWANTED: Final = ("AGENT_MESH_", "MESHFLEET_", "OPENCODE", "XDG_")
+#: The demo's folder lies in one that others may write to; what OpenCode finds above a project is not the demo's.
+_NOTHING_FROM_ABOVE: Final = {"OPENCODE_DISABLE_PROJECT_CONFIG": "1"}
 _PROXIES: Final = frozenset({"all_proxy", "http_proxy", "https_proxy"})
 #: Which OpenCode to run is the caller's to say, also here.
 _KEPT: Final = frozenset({"MESHFLEET_OPENCODE"})
@@ -120,6 +122,7 @@ def scripted_environment(folder: DemoFolder, base_url: str, environ: Mapping[str
         "BUN_TMPDIR": str(folder.temporary),
         "OPENCODE_DISABLE_AUTOUPDATE": "1",
         "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
+        **_NOTHING_FROM_ABOVE,
         "OPENCODE_DISABLE_MODELS_FETCH": "1",
         # every OpenCode fetches its plugin package in the background, which the demo needs no network for
         "npm_config_offline": "true",
@@ -137,6 +140,7 @@ def live_environment(folder: DemoFolder, environ: Mapping[str, str]) -> dict[str
     return {
         **kept,
         **_python_path(environ),
+        **_NOTHING_FROM_ABOVE,
         **_working_directory(folder),
         "BUN_TMPDIR": str(folder.temporary),
         "MESHFLEET_DATA_FILE": str(folder.ledger),

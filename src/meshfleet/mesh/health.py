@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 from pathlib import Path
 from typing import Any, Final
@@ -63,7 +64,7 @@ def _size_of(path: Path) -> int:
 
 def _ledger_bytes(data_file: Path) -> int:
     """The snapshot and the journal that continues it."""
-    journals = data_file.parent.glob(beside(data_file, "journal.*.ndjson").name)
+    journals = data_file.parent.glob(glob.escape(beside(data_file, "journal").name) + ".*.ndjson")
     return _size_of(data_file) + sum(_size_of(path) for path in journals)
 
 

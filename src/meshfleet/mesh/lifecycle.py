@@ -6,7 +6,7 @@ Every change goes through here and happens in one transaction. How a process is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -118,6 +118,24 @@ def begin_next_attempt(ledger: Ledger, supervisor: SupervisorRow) -> tuple[Row, 
     if ledger.read(lambda view: next_to_start(view, supervisor)) is None:
         return None
     return ledger.transact(rule)
+
+
+def begun_without_process(
+    ledger: Ledger, supervisor: SupervisorRow, looked_after: Container[str]
+) -> tuple[Row, int] | None:
+    """The first attempt that a supervisor began and has not started, nor looks after: its row, and its number."""
+
+    def query(view: View) -> tuple[Row, int] | None:
+        for agent in view.rows("agents"):
+            if agent["status"] != AgentStatus.RUNNING or agent.get("supervisor") != supervisor:
+                continue
+            key = attempt_key(agent["id"], agent["attempt"])
+            attempt = view.get("attempts", key)
+            if key not in looked_after and attempt is not None and not attempt.keys() & {"pid", "ended_at"}:
+                return agent, agent["attempt"]
+        return None
+
+    return ledger.read(query)
 
 
 def record_process(ledger: Ledger, agent_id: str, number: int, pid: int, start_time: float, boot_id: str) -> None:

@@ -9,8 +9,8 @@ Schema = dict[str, Any]
 TEXT: Final[Schema] = {"type": "string"}
 TEXT_OR_NULL: Final[Schema] = {"type": ["string", "null"]}
 NUMBER: Final[Schema] = {"type": "integer"}
-TIME: Final[Schema] = {"type": "integer", "description": "ms since the epoch"}
-TIME_OR_NULL: Final[Schema] = {"type": ["integer", "null"], "description": "ms since the epoch"}
+TIME: Final[Schema] = {"type": "number", "description": "ms since the epoch"}
+TIME_OR_NULL: Final[Schema] = {"type": ["number", "null"], "description": "ms since the epoch"}
 FLAG: Final[Schema] = {"type": "boolean"}
 
 
@@ -20,8 +20,14 @@ def array(items: Schema) -> Schema:
 
 
 def record(required: Schema, optional: Schema | None = None) -> Schema:
-    """An object with these fields, and maybe more."""
-    return {"type": "object", "properties": {**required, **(optional or {})}, "required": list(required)}
+    """An object with these fields, and maybe more; an optional one may be null too, as old ledgers have it."""
+    maybe = {name: _or_null(schema) for name, schema in (optional or {}).items()}
+    return {"type": "object", "properties": {**required, **maybe}, "required": list(required)}
+
+
+def _or_null(schema: Schema) -> Schema:
+    kind = schema["type"]
+    return schema if isinstance(kind, list) else {**schema, "type": [kind, "null"]}
 
 
 FLEET: Final = record({"id": TEXT, "status": TEXT, "created_at": TIME}, {"completed_at": TIME, "timeout_ms": NUMBER})

@@ -1,29 +1,133 @@
-"""`make bench`: prints what the main operations cost, beside their floor."""
+"""`make bench`: prints what the ledger costs, beside its floor, at several sizes and from several processes."""
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import platform
+import shutil
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
 
-from benchmark.sends import measure_sends
+from benchmark.floor import append_lines
+from benchmark.ledgers import Folding, measure_folding, seconds_to_open
+from benchmark.seeding import Seeded, seed
+from benchmark.sender import rate_of_sends
 from meshfleet.settings import Durability
+
+LINE = b"x" * 560 + b"\n"
+"""About as long as the record of a send."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How much is measured.
+
+    Attributes:
+        sizes: How many messages are there already.
+        rounds: How often each figure is taken; the median is printed, the best in brackets.
+        sends: By each process in each round, by durability.
+    """
+
+    sizes: tuple[int, ...]
+    rounds: int
+    sends: dict[Durability, int]
+
+
+THOROUGH = Plan((1_000, 10_000, 100_000), 7, {Durability.PROCESS: 2_000, Durability.POWER: 500})
+QUICK = Plan((100, 1_000), 1, {Durability.PROCESS: 100, Durability.POWER: 20})
+
+numbers = itertools.count()
 
 
 def main() -> int:
-    """Run the benchmarks and print a table."""
+    """Run the benchmarks and print their tables."""
     parser = argparse.ArgumentParser(prog="benchmark", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="few messages: shows that it runs, not how fast")
-    messages = 500 if parser.parse_args().quick else 10_000
-    print(f"{platform.platform()}, Python {platform.python_version()}, {messages} sends in one process")
-    print(f"{'durability':<12}{'seconds':>10}{'per send':>12}{'floor':>10}{'ratio':>8}")
-    for durability in (Durability.PROCESS, Durability.POWER):
-        timing = measure_sends(messages, durability)
-        print(
-            f"{durability:<12}{timing.seconds:>10.3f}{timing.seconds / messages * 1e6:>9.1f} us"
-            f"{timing.floor_seconds:>10.3f}{timing.ratio:>8.2f}"
-        )
+    plan = QUICK if parser.parse_args().quick else THOROUGH
+    print(f"{platform.platform()}, Python {platform.python_version()}; medians of {plan.rounds}, the best in brackets")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        ledgers = [seed(folder / f"seed-{size}", size) for size in plan.sizes]
+        for durability in Durability:
+            _print_sends(plan, ledgers, durability)
+        _print_large(plan, ledgers)
     return 0
+
+
+def _print_sends(plan: Plan, ledgers: list[Seeded], durability: Durability) -> None:
+    """Sends by one process and by four; the rounds of all of them take turns, so that a slow minute hits all."""
+    rates: dict[tuple[int, int], list[float]] = {(count, each.messages): [] for count in (1, 4) for each in ledgers}
+    floors = []
+    for _ in range(plan.rounds):
+        floors.append(_floor(ledgers[0].folder, plan.sends[durability], durability))
+        for ledger in ledgers:
+            for count in (1, 4):
+                with _copy_of(ledger) as copy:
+                    rates[count, ledger.messages].append(rate_of_sends(copy, durability, count, plan.sends[durability]))
+    print(f"\nMicroseconds a send, durability {durability}, with so many messages there")
+    print(f"{'':<16}" + "".join(f"{size:>16,}" for size in plan.sizes) + f"{'last : first':>16}")
+    for count in (1, 4):
+        costs = [_costs(rates[count, size]) for size in plan.sizes]
+        ratio = _ratio(rates[count, plan.sizes[0]], rates[count, plan.sizes[-1]])
+        print(
+            f"{count} process{'es' if count > 1 else '':<8}" + "".join(f"{cost:>16}" for cost in costs) + f"{ratio:>16}"
+        )
+    speeds = [_ratio(rates[4, size], rates[1, size]) for size in plan.sizes]
+    print(f"{'four : one':<16}" + "".join(f"{speed:>16}" for speed in speeds) + "   messages a second")
+    print(f"{'the floor':<16}{_costs(floors):>16}   the same bytes, appended" + " and synced" * (durability == "power"))
+
+
+def _print_large(plan: Plan, ledgers: list[Seeded]) -> None:
+    print("\nSeconds")
+    print(f"{'':<16}" + "".join(f"{size:>16,}" for size in plan.sizes))
+    opening: dict[int, list[float]] = {size: [] for size in plan.sizes}
+    foldings: dict[int, list[Folding]] = {size: [] for size in plan.sizes}
+    for _ in range(plan.rounds):
+        for ledger in ledgers:
+            opening[ledger.messages].append(seconds_to_open(ledger))
+            with _copy_of(ledger) as copy:
+                foldings[ledger.messages].append(measure_folding(copy))
+    rows = {
+        "opening": opening,
+        "compacting": {size: [each.seconds for each in foldings[size]] for size in plan.sizes},
+        "  beside sends": {size: [each.seconds_beside_sends for each in foldings[size]] for size in plan.sizes},
+    }
+    for name, figures in rows.items():
+        print(
+            f"{name:<16}" + "".join(f"{median(figures[size]):>8.3f} ({min(figures[size]):.3f})" for size in plan.sizes)
+        )
+    print("\nMicroseconds a send in the process that compacts")
+    for name, field in (("before", "usual_us"), ("meanwhile", "beside_us"), ("  one in 100", "slow_us")):
+        values = [median(getattr(each, field) for each in foldings[size]) for size in plan.sizes]
+        print(f"{name:<16}" + "".join(f"{value:>16.0f}" for value in values))
+
+
+@contextmanager
+def _copy_of(ledger: Seeded) -> Iterator[Seeded]:
+    folder = ledger.folder.with_name(f"copy-{next(numbers)}")
+    yield ledger.copied(folder)
+    shutil.rmtree(folder)
+
+
+def _floor(folder: Path, sends: int, durability: Durability) -> float:
+    path = folder.with_name("floor")
+    seconds = append_lines(path, [LINE] * sends, sync=durability is Durability.POWER)
+    path.unlink()
+    return sends / seconds
+
+
+def _costs(rates: list[float]) -> str:
+    return f"{1e6 / median(rates):.1f} ({1e6 / max(rates):.1f})"
+
+
+def _ratio(rates: list[float], others: list[float]) -> str:
+    return f"{median(rates) / median(others):.2f} ({max(rates) / max(others):.2f})"
 
 
 if __name__ == "__main__":

@@ -110,6 +110,7 @@ class AgentRow(TypedDict):
     prompt: str
     status: str
     agent_file: NotRequired[str]
+    agent_description: NotRequired[str]
     pid: NotRequired[int]
     output: NotRequired[str]
     error: NotRequired[str]
@@ -171,6 +172,28 @@ class ReceiptRow(TypedDict):
     note: NotRequired[str]
 
 
+class CapabilityRow(TypedDict):
+    """What an agent can do, as somebody registered it, keyed by the agent's id."""
+
+    agent_id: str
+    fleet_id: str
+    role: str
+    skills: list[str]
+    registered_at: int
+    model: NotRequired[str]
+    context_window: NotRequired[int]
+
+
+class OutcomeRow(TypedDict):
+    """How work that an agent was given for a capability turned out so far."""
+
+    agent_id: str
+    capability_key: str
+    successes: int
+    failures: int
+    updated_at: int
+
+
 def now_ms() -> int:
     """The wall clock, in ms since the epoch."""
     return time.time_ns() // 1_000_000
@@ -189,6 +212,11 @@ def attempt_key(agent_id: str, number: int) -> str:
 def receipt_key(message_id: str, agent_id: str, action: str) -> str:
     """The key of a receipt's row."""
     return f"{message_id}:{agent_id}:{action}"
+
+
+def outcome_key(agent_id: str, capability_key: str) -> str:
+    """The key of an outcome's row."""
+    return f"{agent_id}:{capability_key}"
 
 
 def recipients_of(message: Row) -> list[str]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from meshfleet.ledger import Ledger, Transaction, View
+from meshfleet.ledger.files import Files
 from meshfleet.model import Row
+from meshfleet.settings import Durability
 
 
 def message(message_id: str, payload: str = "hello") -> Row:
@@ -18,6 +22,16 @@ def message(message_id: str, payload: str = "hello") -> Row:
         "timestamp": 1,
         "acknowledged": False,
     }
+
+
+def quiet_ledger(file: Path, files: Files | None = None, durability: Durability = Durability.PROCESS) -> Ledger:
+    """A ledger that compacts when it is told to and not by itself.
+
+    Its compaction thread is started by the first write, through this one method.
+    """
+    ledger = Ledger(file, durability=durability, files=files)
+    ledger._compactor.written = lambda: None  # type: ignore[method-assign]
+    return ledger
 
 
 def send(ledger: Ledger, message_id: str, payload: str = "hello") -> None:
@@ -37,3 +51,8 @@ def waiting(ledger: Ledger) -> list[str]:
         return list(view.inbox("b"))
 
     return ledger.read(query)
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    """Every file of a folder, by name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}

@@ -5,14 +5,22 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
 
 from meshfleet.errors import Busy, Unavailable
 from meshfleet.ledger import Ledger
 from meshfleet.ledger.files import Files
-from tests.ledger.rows import send, waiting
+from meshfleet.settings import Durability
+from tests.ledger.confined import run_confined
+from tests.ledger.rows import quiet_ledger, send, waiting
+from tests.ledger.watched_files import Step, WatchedFiles
 
 
 class FullDisk(Files):
@@ -75,3 +83,264 @@ def test_a_folder_that_can_not_be_made_is_refused_by_name(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     with pytest.raises(Unavailable, match=r"can't create .*MESHFLEET_DATA_FILE"):
         send(Ledger(tmp_path / "file" / "agent-mesh.json"), "m1")
+
+
+# -- whichever step is refused --------------------------------------------------------------------------------------
+
+Deed = Callable[[Ledger], object]
+
+
+class RefusingDisk(WatchedFiles):
+    """A disk that refuses one operation, the nth from when it is told to."""
+
+    def __init__(self, number: int) -> None:
+        self.left: int | None = None
+        self.number = number
+        self.short = False
+        self.refused = False
+
+    def refuse(self, *, short: bool = False) -> None:
+        """Refuse from now on; with `short`, a write takes half of the bytes instead."""
+        self.left = self.number
+        self.short = short
+
+    def around(self, name: str, step: Step, *args: Any) -> Any:
+        if self.left is None or name == "close":
+            return step(*args)
+        self.left -= 1
+        if self.left != -1:
+            return step(*args)
+        self.refused = True
+        if name == "append" and self.short:
+            return step(args[0], args[1][: len(args[1]) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def nothing_before(_: Ledger) -> None:
+    """No ledger yet."""
+
+
+def a_message(ledger: Ledger) -> None:
+    send(ledger, "m1")
+
+
+def a_message_and_a_compaction_by_somebody_else(ledger: Ledger) -> None:
+    other = quiet_ledger(ledger.data_file)
+    for message_id in ("m1", "m2"):
+        send(other, message_id)
+        assert waiting(ledger)[-1] == message_id
+    send(other, "m3")
+    assert other.compact()
+    other.close()
+
+
+def a_rewriting_by_v090(ledger: Ledger) -> None:
+    send(ledger, "m1")
+    ledger.data_file.write_text('{"schema_version": 2, "messages": {}, "inboxes": {}}')
+
+
+def a_torn_tail(ledger: Ledger) -> None:
+    send(ledger, "m1")
+    (path,) = ledger.data_file.parent.glob("*.ndjson")
+    with path.open("ab") as file:
+        file.write(b'{"seq":2,"ops":[')
+
+
+def send_one_more(ledger: Ledger) -> None:
+    send(ledger, "new")
+
+
+@pytest.mark.parametrize("short", [False, True])
+@pytest.mark.parametrize("deed", [send_one_more, waiting, Ledger.compact])
+@pytest.mark.parametrize(
+    "before",
+    [
+        nothing_before,
+        a_message,
+        a_message_and_a_compaction_by_somebody_else,
+        a_rewriting_by_v090,
+        a_torn_tail,
+    ],
+)
+def test_whichever_step_is_refused_the_call_says_so_and_memory_and_disk_agree(
+    tmp_path: Path, before: Deed, deed: Deed, short: bool
+) -> None:
+    for number in range(100):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        disk = RefusingDisk(number)
+        ledger = quiet_ledger(folder / "agent-mesh.json", disk, Durability.POWER)
+        before(ledger)
+        stood = set(waiting(quiet_ledger(ledger.data_file)))
+        disk.refuse(short=short)
+        # what may fail without harm is not refused: a tail cut back, a leftover swept
+        with suppress(Unavailable):
+            deed(ledger)
+        disk.left = None
+        assert waiting(ledger) == waiting(quiet_ledger(ledger.data_file))
+        assert stood <= set(waiting(ledger)) <= stood | {"new"}
+        send(ledger, "last")
+        assert ledger.compact()
+        assert waiting(ledger) == waiting(quiet_ledger(ledger.data_file))
+        assert waiting(ledger).count("last") == 1
+        if not disk.refused:
+            return
+    pytest.fail("it takes more than a hundred steps")
+
+
+# -- a disk that is really full -------------------------------------------------------------------------------------
+
+LIMIT: Final = """
+def limit(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+def agree(ledger, wanted):
+    assert waiting(ledger) == waiting(quiet_ledger(FILE)) == wanted, waiting(ledger)
+"""
+
+
+def test_a_file_that_may_not_grow_fails_the_write_and_is_cut_back(ledger_file: Path) -> None:
+    run_confined(
+        ledger_file.parent,
+        LIMIT
+        + """
+ledger = quiet_ledger(FILE)
+send(ledger, "m1")
+(journal,) = FOLDER.glob("*.ndjson")
+for room in (0, 1, 100):
+    before = journal.read_bytes()
+    limit(len(before) + room)
+    with pytest.raises(Unavailable, match="ulimit -f|bytes fitted"):
+        send(ledger, "m2")
+    assert journal.read_bytes() == before
+    agree(ledger, ["m1"])
+limit(resource.RLIM_INFINITY)
+send(ledger, "m3")
+agree(ledger, ["m1", "m3"])
+""",
+    )
+
+
+def test_a_first_snapshot_that_does_not_fit_leaves_no_ledger(ledger_file: Path) -> None:
+    run_confined(
+        ledger_file.parent,
+        LIMIT
+        + """
+ledger = quiet_ledger(FILE)
+for size in (0, 50):
+    limit(size)
+    with pytest.raises(Unavailable, match="agent-mesh"):
+        send(ledger, "m1")
+    assert [path.name for path in FOLDER.iterdir()] == ["agent-mesh.lock"]
+    agree(ledger, [])
+limit(resource.RLIM_INFINITY)
+send(ledger, "m2")
+agree(ledger, ["m2"])
+""",
+    )
+
+
+def test_a_compaction_whose_snapshot_or_journal_does_not_fit_changes_nothing(ledger_file: Path) -> None:
+    run_confined(
+        ledger_file.parent,
+        LIMIT
+        + """
+LARGE = "x" * 100_000
+
+class Late(Files):
+    other = None
+
+    def create(self, path):
+        if self.other and path.name == "agent-mesh.snapshot.tmp":
+            send(self.other, "m3", LARGE)
+            limit(50_000)
+        return super().create(path)
+
+files = Late()
+ledger = quiet_ledger(FILE, files)
+send(ledger, "m1")
+send(ledger, "m2")
+before = bytes_of(FOLDER)
+limit(100)
+with pytest.raises(Unavailable, match="snapshot.tmp"):
+    ledger.compact()
+limit(resource.RLIM_INFINITY)
+assert bytes_of(FOLDER) | {"agent-mesh.compact.lock": b""} == before | {"agent-mesh.compact.lock": b""}
+agree(ledger, ["m1", "m2"])
+
+files.other = quiet_ledger(FILE)
+with pytest.raises(Unavailable, match="journal.2"):
+    ledger.compact()
+limit(resource.RLIM_INFINITY)
+assert not FOLDER.joinpath("agent-mesh.journal.2.ndjson").exists()
+files.other = None
+agree(ledger, ["m1", "m2", "m3"])
+send(ledger, "m4")
+assert ledger.compact()
+agree(ledger, ["m1", "m2", "m3", "m4"])
+""",
+    )
+
+
+def test_a_disk_that_is_full_indeed_fails_each_kind_of_call_and_nothing_else(ledger_file: Path) -> None:
+    """A file system of 256 KiB; where none can be mounted, the file size limits above are the proof."""
+    in_a_namespace = [] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
+    in_a_namespace = in_a_namespace or ["unshare", "--mount"]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(ledger_file.parent)]
+    tried = shutil.which("unshare") and subprocess.run([*in_a_namespace, *mount], check=False, capture_output=True)
+    if not tried or tried.returncode != 0:
+        pytest.skip("no tmpfs can be mounted here; the tests with a file size limit stand in for this one")
+    run_confined(
+        ledger_file.parent,
+        LIMIT
+        + """
+import subprocess
+subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", "."], check=True, cwd=sys.argv[1])
+os.chdir(sys.argv[1])
+FILLER = FOLDER / "filler"
+
+def fill(leave=0):
+    free()
+    with FILLER.open("wb", buffering=0) as file:
+        status = os.statvfs(".")
+        file.write(b"x" * (status.f_bavail * status.f_frsize - leave))
+
+def free():
+    FILLER.unlink(missing_ok=True)
+
+ledger = quiet_ledger(FILE)
+fill()
+with pytest.raises(Unavailable, match="free some space"):
+    send(ledger, "m1")
+agree(ledger, [])
+assert sorted(path.name for path in FOLDER.iterdir()) == ["agent-mesh.lock", "filler"]
+fill(4096)
+with pytest.raises(Unavailable, match="free some space"):
+    send(ledger, "m1")
+agree(ledger, [])
+free()
+send(ledger, "m1", "x" * 10_000)
+
+fill()
+(journal,) = FOLDER.glob("*.ndjson")
+before = journal.read_bytes()
+with pytest.raises(Unavailable, match="free some space"):
+    send(ledger, "m2", "x" * 10_000)
+assert journal.read_bytes() == before
+agree(ledger, ["m1"])
+
+for leave in (0, 4096, 12_288):
+    fill(leave)
+    with pytest.raises(Unavailable, match="free some space"):
+        ledger.compact()
+    assert journal.read_bytes() == before
+    assert sorted(path.name for path in FOLDER.glob("*.ndjson")) == [journal.name]
+    agree(ledger, ["m1"])
+
+free()
+send(ledger, "m3")
+assert ledger.compact()
+agree(ledger, ["m1", "m3"])
+""",
+        wrapped_in=in_a_namespace,
+    )

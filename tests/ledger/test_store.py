@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from pathlib import Path
 
 import pytest
 
-from meshfleet.errors import Conflict, Invalid
+from meshfleet.errors import Conflict, Corrupt, Invalid
 from meshfleet.ledger import Ledger, Transaction
 from tests.ledger.rows import message, send, waiting
 
@@ -141,3 +142,24 @@ def test_a_lone_surrogate_in_an_old_ledger_survives(ledger_file: Path) -> None:
 
 def _bytes_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_name_with_the_signs_of_a_pattern_is_a_name_like_any_other(tmp_path: Path) -> None:
+    ledger_file = tmp_path / "m[1]*.json"
+    send(Ledger(ledger_file), "m1")
+    assert waiting(Ledger(ledger_file)) == ["m1"]
+    ledger_file.unlink()
+    with pytest.raises(Corrupt, match="is gone, but"):
+        waiting(Ledger(ledger_file))
+
+
+def test_a_named_pipe_in_place_of_the_event_log_keeps_nobody_waiting(ledger_file: Path) -> None:
+    os.mkfifo(ledger_file.with_name("agent-mesh.events.log"))
+    ledger = Ledger(ledger_file)
+
+    def rule(transaction: Transaction) -> None:
+        transaction.put("messages", "m1", message("m1"))
+        transaction.event("message_sent", message_id="m1")
+
+    ledger.transact(rule)
+    assert ledger.read(lambda view: view.count("messages")) == 1

@@ -173,6 +173,8 @@ def _make_private_folder(folder: Path) -> None:
             each.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
         except FileExistsError as error:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(each)) from error
+        if each.is_symlink():
+            raise NotADirectoryError(errno.ENOTDIR, "it is a symlink, which is not followed", str(each))
     for name in (PROMPT_NAME, EVENTS_NAME, STDERR_NAME, EXIT_NAME):
         if os.path.lexists(folder / name):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder / name))

@@ -10,18 +10,17 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
-from filelock import FileLock, Timeout
-
-from meshfleet.errors import MeshfleetError, Unavailable
+from meshfleet.errors import Busy, MeshfleetError, Unavailable
 from meshfleet.ledger import journal, snapshot
-from meshfleet.ledger.files import PRIVATE_FILE, explained
+from meshfleet.ledger.files import explained
 from meshfleet.ledger.lock import LedgerLock
 from meshfleet.ledger.replica import Moved, Replica
 from meshfleet.ledger.state import State
-from meshfleet.model import now_ms
+from meshfleet.model import SCHEMA_VERSION, now_ms
 from meshfleet.settings import beside
 
 log = logging.getLogger(__name__)
@@ -46,10 +45,14 @@ def compact(replica: Replica, mutex: threading.RLock, lock: LedgerLock, timeout_
     if not replica.data_file.exists():
         return False
     try:
-        with FileLock(beside(replica.data_file, "compact.lock"), blocking=False, mode=PRIVATE_FILE):
+        with ExitStack() as stack:
+            compacting = LedgerLock(beside(replica.data_file, "compact.lock"))
+            stack.callback(compacting.close)
+            try:
+                stack.enter_context(compacting.held(0))
+            except Busy:
+                return False
             return _compact_alone(replica, mutex, lock, timeout_ms)
-    except Timeout:
-        return False
     except OSError as error:
         raise explained(error, "compact", replica.data_file) from None
 
@@ -60,14 +63,14 @@ def _compact_alone(replica: Replica, mutex: threading.RLock, lock: LedgerLock, t
             replica.refresh()
         except (Moved, journal.Damaged):
             return False
-        if not replica.records_since_snapshot:
+        if not replica.records_since_snapshot or replica.state.schema_version > SCHEMA_VERSION:
             return False
         state, seq, offset = replica.state.copy(), replica.seq, replica.offset
         generation, identity = replica.generation, replica.identity
     target = beside(replica.data_file, "snapshot.tmp")
     fd = _write_snapshot(replica, target, state, generation + 1, seq)
     try:
-        with mutex, lock.held(timeout_ms):
+        with lock.held(timeout_ms), mutex:
             replica.refresh_under_lock()
             if replica.identity != identity:
                 replica.files.unlink(target)
@@ -90,14 +93,17 @@ def establish(replica: Replica) -> None:
         Unavailable: The disk refused; nothing has changed.
     """
     generation = 1
-    for older, path in replica.journals():
-        generation = max(generation, older + 1)
-        if older == replica.generation:
-            continue
-        if replica.last_seq_in(path):
-            replica.files.rename(path, path.with_name(f"{path.name}.kept-{now_ms()}"))
-        else:
-            replica.files.unlink(path)
+    try:
+        for older, path in replica.journals():
+            generation = max(generation, older + 1)
+            if older == replica.generation:
+                continue
+            if replica.last_seq_in(path):
+                replica.files.rename(path, path.with_name(f"{path.name}.kept-{now_ms()}"))
+            else:
+                replica.files.unlink(path)
+    except OSError as error:
+        raise explained(error, "create", replica.data_file) from None
     replace_snapshot(replica, beside(replica.data_file, "first.tmp"), generation)
 
 
@@ -157,7 +163,7 @@ def _commit(replica: Replica, target: Path, snapshot_fd: int, generation: int, b
         raise
     old = replica.journal_path(replica.generation)
     replica.switch(snapshot_fd, generation, journal_fd, len(header), len(header) + len(records))
-    files.sync_folder(path.parent)
+    replica.sync_names()
     if old != path:
         files.unlink(old)
 

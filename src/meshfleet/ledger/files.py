@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -17,6 +18,9 @@ from meshfleet.errors import Invalid, Unavailable
 
 PRIVATE_FILE: Final = 0o600
 PRIVATE_FOLDER: Final = 0o700
+# O_NONBLOCK means nothing to a file, and that nobody waits for a named pipe in its place
+_TO_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_TO_WRITE: Final = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Identity(NamedTuple):
@@ -62,13 +66,13 @@ class Files:
         """
         try:
             try:
-                fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+                fd = os.open(path, _TO_WRITE)
             except PermissionError:
-                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                fd = os.open(path, _TO_READ)
             except OSError as error:
                 if error.errno != errno.EROFS:
                     raise
-                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                fd = os.open(path, _TO_READ)
         except FileNotFoundError:
             raise
         except OSError as error:
@@ -77,6 +81,10 @@ class Files:
             os.close(fd)
             raise Invalid(f"{path} is no regular file; move it away and try again")
         return fd
+
+    def open_to_write(self, path: Path) -> int:
+        """Open a file for reading and appending; raises what the operating system does."""
+        return os.open(path, _TO_WRITE)
 
     def create(self, path: Path) -> int:
         """Create a file that must not exist yet, for reading and appending.
@@ -150,7 +158,14 @@ def make_private_folder(folder: Path) -> None:
         Unavailable: It can't be created.
     """
     try:
-        folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+        if not folder.is_dir():
+            # one by one: mkdir gives the mode to the last folder only
+            for each in (*reversed(folder.parents), folder):
+                if not each.is_dir():
+                    each.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+                    # or a power cut may take the folder with all that was acknowledged in it
+                    with suppress(OSError):
+                        Files().sync_folder(each.parent)
     except OSError as error:
         raise explained(error, "create", folder) from None
 
@@ -162,6 +177,7 @@ def explained(error: OSError, deed: str, path: Path) -> Unavailable | Invalid:
     remedies = {
         errno.ENOSPC: "free some space and try again",
         errno.EDQUOT: "the quota is used up; free some space and try again",
+        errno.EFBIG: "no file may grow so large here; raise the limit (ulimit -f) and try again",
         errno.EACCES: "give yourself the permission, or set MESHFLEET_DATA_FILE to a file elsewhere",
         errno.EPERM: "give yourself the permission, or set MESHFLEET_DATA_FILE to a file elsewhere",
         errno.EROFS: "the folder is read-only; set MESHFLEET_DATA_FILE to a file elsewhere",

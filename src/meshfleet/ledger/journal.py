@@ -91,18 +91,23 @@ def is_torn(tail: bytes) -> bool:
     """True when bytes without a newline are what a crash in the middle of a write leaves.
 
     A prefix of a line never has anything after its checksum; where something follows a checksum that is right, it
-    was the newline once, and the record had been written whole.
+    was the newline once, and the record had been written whole. Zeros at the end are what a power cut leaves of a file
+    that had grown and was not synced; JSON has none.
     """
-    found = max(_WHOLE_RECORD.finditer(tail), key=re.Match.end, default=None)
-    if found is None or found.end() == len(tail):
-        return True
-    return _checksum(tail[: found.start()]) != found[1]
+    tail = tail.rstrip(b"\0")
+    whole = _whole(tail)
+    return whole is None or whole == len(tail)
 
 
 def whole_record(tail: bytes) -> bytes:
     """The record at the start of a tail that is not torn: all of it up to its checksum's end."""
-    match = max(_WHOLE_RECORD.finditer(tail), key=re.Match.end)
-    return tail[: match.end()]
+    return tail[: _whole(tail)]
+
+
+def _whole(tail: bytes) -> int | None:
+    """Where a whole record at the start of a tail ends; a row may hold what only looks like a checksum."""
+    matches = _WHOLE_RECORD.finditer(tail)
+    return next((match.end() for match in matches if _checksum(tail[: match.start()]) == match[1]), None)
 
 
 def to_json(value: Any) -> bytes:

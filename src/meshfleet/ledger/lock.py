@@ -1,4 +1,4 @@
-"""The ledger's lock: flock on a file that is never replaced, taken within a deadline.
+"""The ledger's locks: flock on a file that is never replaced, taken within a deadline.
 
 The operating system drops it with the process that held it, so a SIGKILL leaves nothing to clean up. A library lock
 that polls costs a hundred times as much, and this one is on the path of every write.
@@ -9,8 +9,9 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -23,11 +24,19 @@ LONGEST_PAUSE_S: Final = 0.004
 
 
 class LedgerLock:
-    """An exclusive lock between processes; threads of one process must be kept apart by the caller."""
+    """An exclusive lock between processes, and between the threads that share this object.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: The file that is locked.
+        meanwhile: Done over and over while another process holds the lock.
+    """
+
+    def __init__(self, path: Path, meanwhile: Callable[[], None] = lambda: None) -> None:
         self._path = path
+        self._meanwhile = meanwhile
         self._fd: int | None = None
+        self._held_fd: int | None = None
+        self._turn = threading.Lock()
 
     @contextmanager
     def held(self, timeout_ms: int) -> Iterator[None]:
@@ -35,13 +44,26 @@ class LedgerLock:
 
         Raises:
             Busy: Somebody else held it for `timeout_ms`.
+            Invalid: A symlink lies in place of the lock's file.
             Unavailable: The lock's file can't be opened.
         """
-        fd = self._acquire(timeout_ms)
+        deadline = time.monotonic() + timeout_ms / 1000
+        if not self._turn.acquire(timeout=timeout_ms / 1000):
+            raise Busy(f"another thread of this process held {self._path} for {timeout_ms} ms; try again")
         try:
-            yield
+            self._held_fd = self._acquire(deadline, timeout_ms)
+            try:
+                yield
+            finally:
+                self.let_others_go_on()
         finally:
-            fcntl.flock(fd, fcntl.LOCK_UN)
+            self._turn.release()
+
+    def let_others_go_on(self) -> None:
+        """Give the lock to other processes before `held` ends; the threads of this one still wait."""
+        if self._held_fd is not None:
+            fcntl.flock(self._held_fd, fcntl.LOCK_UN)
+            self._held_fd = None
 
     def close(self) -> None:
         """Give the descriptor back."""
@@ -49,8 +71,7 @@ class LedgerLock:
             os.close(self._fd)
             self._fd = None
 
-    def _acquire(self, timeout_ms: int) -> int:
-        deadline = time.monotonic() + timeout_ms / 1000
+    def _acquire(self, deadline: float, timeout_ms: int) -> int:
         pause = FIRST_PAUSE_S
         while True:
             fd = self._fd if self._fd is not None else self._open()
@@ -62,6 +83,7 @@ class LedgerLock:
                         f"another process held {self._path} for {timeout_ms} ms; try again, and if it "
                         "stays so, look for a stopped meshfleet process"
                     ) from None
+                self._meanwhile()
                 time.sleep(pause * (0.5 + random.random()))
                 pause = min(pause * 2, LONGEST_PAUSE_S)
                 continue
@@ -75,6 +97,9 @@ class LedgerLock:
             named = os.stat(self._path, follow_symlinks=False)
         except FileNotFoundError:
             return False
+        except OSError as error:
+            self.close()
+            raise explained(error, "lock", self._path) from None
         ours = os.fstat(fd)
         return (named.st_ino, named.st_dev) == (ours.st_ino, ours.st_dev)
 

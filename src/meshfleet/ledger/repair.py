@@ -59,13 +59,17 @@ def repair(
 
 
 def _keep(path: Path, files: Files) -> Path:
-    target = path.with_name(f"{path.name}.corrupt-{now_ms()}")
+    target, moment = None, now_ms()
+    while target is None or files.identify(target) is not None:
+        target, moment = path.with_name(f"{path.name}.corrupt-{moment}"), moment + 1
+    unfinished = path.with_name(f"{path.name}.copy.tmp")
     try:
         source = files.open_existing(path)
         try:
-            _copy(source, target, files)
+            _copy(source, unfinished, files)
         finally:
             files.close(source)
+        files.rename(unfinished, target)
     except MeshfleetError:
         raise
     except OSError as error:
@@ -74,6 +78,7 @@ def _keep(path: Path, files: Files) -> Path:
 
 
 def _copy(source: int, target: Path, files: Files) -> None:
+    files.unlink(target)
     copy = files.create(target)
     try:
         offset = 0

@@ -7,6 +7,8 @@ then the new one, of which it skips what it has. Only what is not a continuation
 
 from __future__ import annotations
 
+import errno
+import glob
 import logging
 from pathlib import Path
 from typing import NamedTuple, NoReturn
@@ -56,6 +58,7 @@ class Replica:
         self._snapshot_fd: int | None = None
         self._journal_fd: int | None = None
         self._first_record = 0
+        self._names_synced = False
 
     @property
     def has_journal(self) -> bool:
@@ -78,19 +81,26 @@ class Replica:
             Moved: Somebody compacted meanwhile; try again.
             Damaged: A line is not as it was written, or was not yet whole; the lock tells which.
             Corrupt: The files are damaged.
+            Unavailable: The files can't be read.
         """
-        self._follow_snapshot()
-        self._take_in()
+        try:
+            self._follow_snapshot()
+            self._take_in()
+        except OSError as error:
+            raise explained(error, "read", self.data_file) from None
 
     def refresh_under_lock(self) -> None:
         """Take in what others wrote while nobody can write, and cut off what a crash tore.
 
         Raises:
             Corrupt: The files are damaged.
+            Unavailable: The files can't be read, or what a crash tore can't be cut off.
         """
         try:
             self.refresh()
             self._cut_torn_tail()
+        except OSError as error:
+            raise explained(error, "cut a torn transaction off", self.journal_path(self.generation)) from None
         except journal.Damaged as damage:
             self._refuse(self.journal_path(self.generation), f"line {self._line()}: {damage}")
         except Moved as moved:
@@ -103,14 +113,17 @@ class Replica:
             Unavailable: The disk refused; the journal is as it was.
         """
         line = journal.encode_record(self.seq + 1, operations)
-        fd = self._journal()
         try:
-            written = self.files.append(fd, line)
+            if not self._names_synced:
+                # whoever renamed the snapshot into place may have died before the rename was on the disk, and then a
+                # power cut would leave what is written now beside the snapshot of before
+                self.sync_names()
+            written = self._append(line)
         except OSError as error:
-            self._cut_back(fd)
+            self._cut_back()
             raise explained(error, "write to", self.journal_path(self.generation)) from None
         if written != len(line):
-            self._cut_back(fd)
+            self._cut_back()
             raise Unavailable(
                 f"can't write to {self.journal_path(self.generation)}: {written} of {len(line)} bytes fitted; "
                 "free some space and try again"
@@ -130,6 +143,11 @@ class Replica:
         except OSError as error:
             reason = explained(error, "sync", self.journal_path(self.generation))
             raise Unavailable(f"{reason}; the change is written, but a power cut may still lose it") from None
+
+    def sync_names(self) -> None:
+        """Return once the snapshot and the journal that are followed have their names on the disk."""
+        self.files.sync_folder(self.data_file.parent)
+        self._names_synced = True
 
     def records_from(self, offset: int) -> bytes:
         """The journal's bytes from an offset to the end of what was taken in."""
@@ -158,6 +176,7 @@ class Replica:
                 self.files.close(fd)
         self._snapshot_fd = self._journal_fd = self.identity = None
         self._first_record = self.offset = 0
+        self._names_synced = False
 
     def journal_path(self, generation: int) -> Path:
         """Where the journal of a generation lies."""
@@ -166,7 +185,7 @@ class Replica:
     def journals(self) -> list[tuple[int, Path]]:
         """The journals in the folder, by generation."""
         found = []
-        for path in self.data_file.parent.glob(beside(self.data_file, "journal.*.ndjson").name):
+        for path in self.data_file.parent.glob(glob.escape(beside(self.data_file, "journal").name) + ".*.ndjson"):
             generation = path.name.split(".")[-2]
             if generation.isdigit():
                 found.append((int(generation), path))
@@ -252,7 +271,7 @@ class Replica:
             self.state, self.seq = state, 0
             return
         opened = self._open_journal_of(heading.generation)
-        if opened.header.base > heading.seq:
+        if opened.header.base != heading.seq:
             self.files.close(opened.fd)
             self._refuse(
                 self.journal_path(heading.generation),
@@ -331,9 +350,21 @@ class Replica:
         self.torn_tails_cut += 1
         log.warning("cut %d bytes of a torn transaction off the journal", size - self.offset)
 
-    def _cut_back(self, fd: int) -> None:
+    def _append(self, line: bytes) -> int:
         try:
-            self.files.truncate(fd, self.offset)
+            return self.files.append(self._journal(), line)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+        # it could only be read when it was opened; it may have become writable since
+        fd = self.files.open_to_write(self.journal_path(self.generation))
+        self.files.close(self._journal())
+        self._journal_fd = fd
+        return self.files.append(fd, line)
+
+    def _cut_back(self) -> None:
+        try:
+            self.files.truncate(self._journal(), self.offset)
         except OSError:
             log.warning("could not cut the journal back; the next writer will", exc_info=True)
 

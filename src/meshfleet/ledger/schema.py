@@ -15,9 +15,12 @@ TABLES: Final = (
     "receipts",
     "templates",
     "attempts",
+    "outcomes",
 )
 HEADER: Final = ("schema_version", "generation", "seq", "lineage")
 """The fields ahead of the tables. `lineage` changes whenever somebody else rewrote the snapshot."""
+_ADDED_LATER: Final = frozenset({"outcomes"})
+"""Tables that the first snapshots of ours had not."""
 BACKFILL_NOTE: Final = "backfilled_from_v1_acknowledged_flag"
 
 _TEXT: Final = (str,)
@@ -38,6 +41,7 @@ _FIELDS: Final[dict[str, dict[str, tuple[type, ...]]]] = {
     "receipts": {"message_id": _TEXT, "agent_id": _TEXT, "action": _TEXT, "timestamp": _NUMBER},
     "templates": {"name": _TEXT, "agents": (list,), "version": _NUMBER},
     "attempts": {"agent_id": _TEXT, "number": _NUMBER},
+    "outcomes": {"agent_id": _TEXT, "capability_key": _TEXT, "successes": _NUMBER, "failures": _NUMBER},
 }
 _REQUIRED: Final = {table: tuple(fields.items()) for table, fields in _FIELDS.items()}
 
@@ -66,18 +70,43 @@ def check_document(document: Any) -> dict[str, Any]:
         raise Malformed("the document is no JSON object")
     if not document.keys() & {*TABLES, "schema_version"}:
         raise Malformed("it has neither a schema_version nor any of a ledger's tables")
-    for name in HEADER:
-        value = document.get(name, 0)
-        if type(value) is not int or value < 0:
-            raise Malformed(f"{name} is {value!r}, not a whole number")
+    _check_heading(document)
     for table in TABLES:
         rows = document.get(table, {})
         if not isinstance(rows, dict):
-            raise Malformed(f"the table {table} is no JSON object")
+            raise Malformed(f"the table {table} is no JSON object", key=table)
         for key, row in rows.items():
             if problem := problems_of_row(table, key, row):
                 raise Malformed(problem, key=key)
     return document
+
+
+def _check_heading(document: dict[str, Any]) -> None:
+    """Refuse numbers that are none, and a snapshot of ours that lacks one of its names.
+
+    A name that a flipped byte made another one would otherwise be a table nobody knows, and its rows gone; without its
+    generation a snapshot of ours would pass for one that v0.9.0 rewrote, and its journal be put aside.
+    """
+    for name in HEADER:
+        value = document.get(name, 0)
+        if type(value) is not int or value < 0:
+            raise Malformed(f"{name} is {value!r}, not a whole number", key=name)
+    ours = [name for name in HEADER[1:] if name in document]
+    if not ours:
+        return
+    for name in (*HEADER, *TABLES):
+        if name not in document and (name not in _ADDED_LATER or any(_may_have_been(name, key) for key in document)):
+            raise Malformed(f"it has {ours[0]} but no {name}", line=1)
+    if document["generation"] == 0:
+        raise Malformed("generation is 0; the first one is 1", key="generation")
+    if document["schema_version"] < SCHEMA_VERSION:
+        what = f"schema_version is {document['schema_version']}, but {ours[0]} came with {SCHEMA_VERSION}"
+        raise Malformed(what, key="schema_version")
+
+
+def _may_have_been(name: str, other: str) -> bool:
+    """Whether one flipped byte could have made the other name of this one."""
+    return len(name) == len(other) and sum(map(str.__ne__, name, other)) == 1
 
 
 def problems_of_row(table: str, key: str, row: Any) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from meshfleet.ledger.journal import to_json
-from meshfleet.ledger.schema import TABLES, Malformed, check_document, upgrade
+from meshfleet.ledger.schema import HEADER, TABLES, Malformed, check_document, upgrade
 from meshfleet.ledger.state import State
 
 CHUNK_SIZE: Final = 256 * 1024
@@ -47,20 +47,13 @@ def read(data: bytes) -> tuple[Heading | None, State]:
     Raises:
         Malformed: It is no JSON, or no ledger.
     """
-    try:
-        document: Any = json.loads(data, parse_constant=_no_constant)
-    except UnicodeDecodeError as error:
-        place = data.count(b"\n", 0, error.start) + 1
-        raise Malformed(f"line {place}: byte {error.start} is no UTF-8", line=place) from None
-    except json.JSONDecodeError as error:
-        what = f"line {error.lineno}, column {error.colno}: {error.msg.lower()}"
-        raise Malformed(what, line=error.lineno) from None
-    except RecursionError:
-        raise Malformed("it is nested too deeply") from None
+    document = _document(data)
     try:
         checked = check_document(document)
+        if data.count(b"\n") != _lines_in(checked):
+            _document(data, object_pairs_hook=_without_twins)
     except Malformed as malformed:
-        line = None if malformed.key is None else line_of(data, malformed.key)
+        line = malformed.line if malformed.key is None else line_of(data, malformed.key)
         if line is None:
             raise
         raise Malformed(f"line {line}: {malformed}", line=line) from None
@@ -73,6 +66,34 @@ def read(data: bytes) -> tuple[Heading | None, State]:
             checked.get("lineage", 0),
         )
     return heading, State.from_document(upgrade(checked))
+
+
+def _document(data: bytes, **how: Any) -> Any:
+    try:
+        return json.loads(data, parse_constant=_no_constant, **how)
+    except UnicodeDecodeError as error:
+        place = data.count(b"\n", 0, error.start) + 1
+        raise Malformed(f"line {place}: byte {error.start} is no UTF-8", line=place) from None
+    except json.JSONDecodeError as error:
+        what = f"line {error.lineno}, column {error.colno}: {error.msg.lower()}"
+        raise Malformed(what, line=error.lineno) from None
+    except RecursionError:
+        raise Malformed("it is nested too deeply") from None
+
+
+def _lines_in(document: dict[str, Any]) -> int:
+    """How many lines `write` makes of a document; where there are more, a row may hide behind another of its key."""
+    known = len(HEADER) + sum(2 + len(document[table]) for table in TABLES if table in document)
+    return known + len(document.keys() - {*HEADER, *TABLES}) + 2
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twin = next(key for key in found if keys.count(key) > 1)
+        raise Malformed(f"{twin} is there twice", key=twin)
+    return found
 
 
 def line_of(data: bytes, key: str) -> int | None:

@@ -196,6 +196,7 @@ class Transaction(View):
         self.operations: list[Operation] = []
         self.events: list[tuple[str, dict[str, Any]]] = []
         self._changed: dict[tuple[str, str], Row | None] = {}
+        self._moved_to_the_end: set[tuple[str, str]] = set()
 
     def get(self, table: str, key: str) -> Row | None:
         """A row by its key, as this transaction leaves it."""
@@ -204,6 +205,9 @@ class Transaction(View):
     def put(self, table: str, key: str, row: Row) -> None:
         """Set a row; it must not be changed afterwards."""
         self.operations.append([PUT, table, key, row])
+        if self._changed.get((table, key), row) is None:
+            del self._changed[table, key]
+            self._moved_to_the_end.add((table, key))
         self._changed[table, key] = row
 
     def drop(self, table: str, key: str) -> None:
@@ -234,16 +238,20 @@ class Transaction(View):
         return ids
 
     def _indexed(self, table: str, value: str) -> Iterator[Row]:
-        yield from super()._indexed(table, value)
-        known = self._state.index[table].get(value, _NOTHING)
-        for (changed_table, key), row in self._changed.items():
-            if changed_table == table and key not in known and row is not None and row[_INDEXED[table]] == value:
-                yield row
+        before = self._state.index[table].get(value, _NOTHING)
+        return (row for row in self._those_of(table, before) if row[_INDEXED[table]] == value)
 
     def rows(self, table: str) -> Iterable[Row]:
         """Every row of a table, as this transaction leaves it."""
-        before = self._state.tables[table]
-        yield from (row for key in before if (row := self.get(table, key)) is not None)
+        return self._those_of(table, self._state.tables[table])
+
+    def _those_of(self, table: str, before: Collection[str]) -> Iterator[Row]:
+        """The rows that were there and stay in their places, and then the others this transaction has put."""
+        for key in before:
+            row = self.get(table, key)
+            if row is not None and (table, key) not in self._moved_to_the_end:
+                yield row
         for (changed_table, key), row in self._changed.items():
-            if changed_table == table and key not in before and row is not None:
+            stays = key in before and (table, key) not in self._moved_to_the_end
+            if changed_table == table and row is not None and not stays:
                 yield row

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
-from meshfleet.errors import Conflict
+from meshfleet.errors import Conflict, MeshfleetError
 from meshfleet.ledger import journal, snapshot
 from meshfleet.ledger.compaction import Compactor, compact, establish
 from meshfleet.ledger.events import EventLog
@@ -52,9 +53,10 @@ class Ledger:
         self._replica = Replica(data_file, files or Files())
         self._durability = durability
         self._lock_timeout_ms = lock_timeout_ms
+        # Nobody waits for another process while holding the mutex, so that a thread can always read.
         self._mutex = threading.RLock()
-        self._lock = LedgerLock(beside(data_file, "lock"))
-        self._in_transaction = False
+        self._lock = LedgerLock(beside(data_file, "lock"), self._take_in_while_waiting)
+        self._thread_in_rule: int | None = None
         self._compactor = Compactor(self.compact, self._journal_size)
 
     @classmethod
@@ -72,9 +74,13 @@ class Ledger:
 
         Raises:
             Corrupt: The files are damaged.
+            Unavailable: The files can't be read.
         """
         with self._mutex:
-            self._refresh()
+            if self._refreshed():
+                return query(View(self._replica.state, self._replica.seq))
+        with self._lock.held(self._lock_timeout_ms), self._mutex:
+            self._replica.refresh_under_lock()
             return query(View(self._replica.state, self._replica.seq))
 
     def transact(self, rule: Callable[[Transaction], T]) -> T:
@@ -89,13 +95,13 @@ class Ledger:
             Corrupt: The files are damaged; nothing has changed.
             Unavailable: The disk refused; nothing has changed, unless the text says that it may have.
         """
-        with self._mutex:
-            if self._in_transaction:
-                raise RuntimeError("a rule must not start a transaction of its own")
-            if not self._replica.has_journal:
-                make_private_folder(self.data_file.parent)
-            with self._lock.held(self._lock_timeout_ms):
-                transaction, result = self._run(rule)
+        if self._thread_in_rule == threading.get_ident():
+            raise RuntimeError("a rule must not start a transaction of its own")
+        if not self._replica.has_journal:
+            make_private_folder(self.data_file.parent)
+        with self._lock.held(self._lock_timeout_ms), self._mutex:
+            transaction, result = self._run(rule)
+            self._lock.let_others_go_on()
             if transaction.operations:
                 if self._durability is Durability.POWER:
                     self._replica.sync()
@@ -114,10 +120,7 @@ class Ledger:
         Raises:
             Corrupt: The files are damaged.
         """
-        with self._mutex:
-            self._refresh()
-            state = self._replica.state.copy()
-        return snapshot.write_plain(state)
+        return snapshot.write_plain(self.read(lambda _: self._replica.state.copy()))
 
     def fill(self, state: State) -> None:
         """Make an imported state the content of a ledger that has no rows yet.
@@ -128,7 +131,7 @@ class Ledger:
             Unavailable: The disk refused; nothing has changed.
         """
         make_private_folder(self.data_file.parent)
-        with self._mutex, self._lock.held(self._lock_timeout_ms):
+        with self._lock.held(self._lock_timeout_ms), self._mutex:
             self._replica.refresh_under_lock()
             if not self._replica.state.is_empty:
                 raise Conflict(
@@ -154,11 +157,11 @@ class Ledger:
     def _run(self, rule: Callable[[Transaction], T]) -> tuple[Transaction, T]:
         self._replica.refresh_under_lock()
         transaction = Transaction(self._replica.state, self._replica.seq)
-        self._in_transaction = True
+        self._thread_in_rule = threading.get_ident()
         try:
             result = rule(transaction)
         finally:
-            self._in_transaction = False
+            self._thread_in_rule = None
         if transaction.operations:
             self._refuse_newer_schema()
             if not self._replica.has_journal:
@@ -166,16 +169,23 @@ class Ledger:
             self._replica.append(transaction.operations)
         return transaction, result
 
-    def _refresh(self) -> None:
+    def _refreshed(self) -> bool:
+        """Whether memory has what others wrote; if not, only a look under the lock tells why."""
+        if self._thread_in_rule == threading.get_ident():
+            return True
         for _ in range(_LOOKS_WITHOUT_LOCK):
             try:
                 self._replica.refresh()
             except (Moved, journal.Damaged):
                 continue
             else:
-                return
-        with self._lock.held(self._lock_timeout_ms):
-            self._replica.refresh_under_lock()
+                return True
+        return False
+
+    def _take_in_while_waiting(self) -> None:
+        """Read what others write before it is this process's turn, which keeps them waiting for less of its time."""
+        with self._mutex, suppress(MeshfleetError, Moved, journal.Damaged):
+            self._replica.refresh()
 
     def _refuse_newer_schema(self) -> None:
         version = self._replica.state.schema_version

@@ -1,0 +1,248 @@
+"""Every crash point of a scenario: one small process without threads, which forks the one that is to die.
+
+    python -m tests.ledger.crash_harness FOLDER MODE SCENARIO [BROKEN_PROTOCOL]
+
+Prints a JSON object: how many points there are, and what was found wrong. The process that dies writes what was
+acknowledged into a pipe before it does; this process is the one that stays and holds the ledger open.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from meshfleet.errors import Corrupt
+from tests.ledger.broken_protocols import BROKEN_PROTOCOLS
+from tests.ledger.crash_aftermath import AFTERMATHS, Aftermath, settle
+from tests.ledger.crash_scenarios import CRASHED_BEFORE, SCENARIOS, Acknowledge, Scenario, Stage, look, opened, stage_at
+from tests.ledger.crashes import CrashingFiles, Point, When, died_there, points_of
+from tests.ledger.interleavings import INTRUSIONS, InterruptedFiles, Interruption, Intrusion, interruptions_of
+
+FINISHED: Final = 0
+FAILED: Final = 70
+MOST_FAILURES: Final = 3
+"""After so many the enumeration of a scenario stops."""
+CHANGES: Final = frozenset({"create", "append", "truncate", "rename", "unlink"})
+"""Steps that leave something else behind them than was there before."""
+
+
+@dataclass
+class Report:
+    """What an enumeration found.
+
+    Attributes:
+        steps: How many file operations the undisturbed run has, by name.
+        points: How many moments there are.
+        killed: At how many of them the process ended by SIGKILL.
+        runs: Points times the ways in which the others go on.
+        unacknowledged: In how many runs a transaction was there that had not been acknowledged.
+        kept_out: How many interruptions met a held lock.
+        seconds: How long all of it took.
+        failures: What was wrong, after which point.
+    """
+
+    steps: Counter[str] = field(default_factory=Counter)
+    points: int = 0
+    killed: int = 0
+    runs: int = 0
+    unacknowledged: int = 0
+    kept_out: int = 0
+    seconds: float = 0.0
+    failures: list[str] = field(default_factory=list)
+
+
+class Enumeration:
+    """The points of one scenario, each tried on a ledger of its own.
+
+    Args:
+        folder: Where those ledgers are, one at a time.
+        scenario: The one thing a process does.
+    """
+
+    def __init__(self, folder: Path, scenario: Scenario) -> None:
+        self.report = Report()
+        self._folder = folder
+        self._scenario = scenario
+
+    def crash_everywhere(self) -> None:
+        """End the process at every point, and have the others go on in every way."""
+        for point in points_of(self._trace(self._scenario)):
+            self._count(point)
+            for go_on in AFTERMATHS:
+                self._crash(self._scenario, point, go_on, crashes=1)
+
+    def crash_twice(self, first: Scenario) -> None:
+        """End one process at every point that leaves something else, and then the scenario's at every such point."""
+        for number, left in enumerate(points_of(self._trace(first))):
+            if left.name not in CHANGES or left.when is When.BEFORE:
+                continue  # it leaves what the point before it left
+            after = replace(self._scenario, prepare=partial(_crash_first, first, left))
+            for point in points_of(self._trace(after, crashes=1)):
+                if point.name in CHANGES and point.when is not When.AFTER:
+                    self._count(point)
+                    self._crash(after, point, AFTERMATHS[(number + point.number) % len(AFTERMATHS)], crashes=2)
+
+    def interrupt_everywhere(self) -> None:
+        """Between any two steps of the process, and in the middle of every append, have another one do something."""
+        trace = self._trace(self._scenario)
+        for intrude in INTRUSIONS:
+            for interruption in interruptions_of(trace):
+                self.report.points += 1
+                self._interrupt(interruption, intrude)
+
+    def _count(self, point: Point) -> None:
+        self.report.points += 1
+        self.report.killed += point.killed
+
+    def _trace(self, scenario: Scenario, *, crashes: int = 0) -> list[str]:
+        """The steps of the process when nothing disturbs it; the others must be able to go on after that, too."""
+        traces: list[list[str]] = []
+        for go_on in AFTERMATHS:
+            self._run(
+                CrashingFiles(),
+                scenario,
+                lambda stage: traces.append(_fork(stage, scenario.act, None)),
+                go_on,
+                crashes=crashes,
+                where="an undisturbed run",
+            )
+        trace = traces[-1] if traces else []
+        if scenario.hinge not in trace:
+            self.report.failures.append(f"the undisturbed run has no {scenario.hinge}")
+        self.report.steps = Counter(trace)
+        return trace
+
+    def _crash(self, scenario: Scenario, point: Point, go_on: Aftermath, *, crashes: int) -> None:
+        def act(stage: Stage) -> None:
+            _fork(stage, scenario.act, point)
+
+        self._run(CrashingFiles(), scenario, act, go_on, crashes=crashes, where=str(point))
+
+    def _interrupt(self, interruption: Interruption, intrude: Intrusion) -> None:
+        files = InterruptedFiles()
+
+        def act(stage: Stage) -> None:
+            files.arm(interruption, lambda: intrude(stage))
+            self._scenario.act(stage, stage.acknowledged.append)
+            stage.victim.close()
+            assert files.interrupted, "the scenario did not come to this step"
+            self.report.kept_out += files.kept_out
+
+        where = f"{intrude.__name__} {interruption}"
+        self._run(files, self._scenario, act, AFTERMATHS[interruption.number % len(AFTERMATHS)], crashes=0, where=where)
+
+    def _run(
+        self,
+        files: CrashingFiles | InterruptedFiles,
+        scenario: Scenario,
+        act: Callable[[Stage], object],
+        go_on: Aftermath,
+        *,
+        crashes: int,
+        where: str,
+    ) -> None:
+        if len(self.report.failures) >= MOST_FAILURES:
+            return
+        self._folder.mkdir()
+        stage = stage_at(self._folder / "agent-mesh.json", files)
+        self.report.runs += 1
+        try:
+            scenario.prepare(stage)
+            act(stage)
+            self.report.unacknowledged += settle(stage, scenario.attempts, go_on, crashes=crashes)
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong is what is looked for
+            self.report.failures.append(f"{where}, {go_on.__name__}: {_said(error)}")
+        finally:
+            stage.close()
+            shutil.rmtree(self._folder)
+
+
+def _said(error: Exception) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} ({Path(frame.filename).name}:{frame.lineno}): {error}"
+
+
+def _crash_first(first: Scenario, point: Point, stage: Stage) -> None:
+    """Have a process of another scenario end at its point; the next one had the ledger open before that."""
+    first.prepare(stage)
+    files = CrashingFiles()
+    second = opened(stage.file, files)
+    with suppress(Corrupt):
+        look(second)
+    _fork(stage, first.act, point)
+    stage.victim, stage.files = second, files
+
+
+def _fork(stage: Stage, act: Callable[[Stage, Acknowledge], None], point: Point | None) -> list[str]:
+    """Fork a process that does the one thing and ends at the point; returns its steps if it was to get to the end."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _act_and_exit(stage, act, point, writing)
+    os.close(writing)
+    # a lock is held for as long as anybody has its descriptor
+    stage.victim._lock.close()
+    stage.victim._replica.release()
+    with open(reading, "rb") as pipe:  # noqa: PTH123 - a descriptor
+        *told, rest = pipe.read().split(b"\n")
+    _, status = os.waitpid(pid, 0)
+    assert rest == b""
+    stage.acknowledged += [line.decode() for line in told if not line.startswith(b"[")]
+    if point is None:
+        assert os.waitstatus_to_exitcode(status) == FINISHED, "the scenario itself fails"
+        trace: list[str] = json.loads(told[-1])
+        return trace
+    assert died_there(status, point), f"the process did not end there: {status}"
+    return []
+
+
+def _act_and_exit(stage: Stage, act: Callable[[Stage, Acknowledge], None], point: Point | None, pipe: int) -> None:
+    try:
+        files = stage.files
+        assert isinstance(files, CrashingFiles)
+        files.arm(point)
+        act(stage, lambda message_id: _tell(pipe, message_id))
+        _tell(pipe, json.dumps(files.trace))
+        os._exit(FINISHED)
+    except BaseException:  # noqa: BLE001 - the copy of this process must never go on as it
+        traceback.print_exc()
+        os._exit(FAILED)
+
+
+def _tell(pipe: int, line: str) -> None:
+    os.write(pipe, line.encode() + b"\n")
+
+
+def main(arguments: list[str]) -> int:
+    """Enumerate one scenario."""
+    logging.disable()
+    folder, mode, name, *broken = arguments
+    for protocol in broken:
+        BROKEN_PROTOCOLS[protocol]()
+    started = time.perf_counter()
+    if mode == "twice":
+        first, second = CRASHED_BEFORE[name]
+        enumeration = Enumeration(Path(folder) / "points", second)
+        enumeration.crash_twice(first)
+    else:
+        enumeration = Enumeration(Path(folder) / "points", SCENARIOS[name])
+        {"crash": enumeration.crash_everywhere, "interrupt": enumeration.interrupt_everywhere}[mode]()
+    enumeration.report.seconds = time.perf_counter() - started
+    sys.stdout.write(json.dumps(vars(enumeration.report)) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

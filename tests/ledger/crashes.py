@@ -1,0 +1,107 @@
+"""Ending a process at a chosen step of its file operations, for real: with `_exit` or with SIGKILL."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+from tests.ledger.watched_files import Step, WatchedFiles
+
+DIED: Final = 42
+"""The exit status of a process that ended where it was told to."""
+NOT_CARRIED_OUT: Final = frozenset({"sync", "sync_folder"})
+"""Steps that count and are not waited for: what they change, no other process can see (test_power_cuts can)."""
+
+
+class When(StrEnum):
+    """Where a process ends: beside a step, or within an append of which only a part is written."""
+
+    BEFORE = "before"
+    AFTER = "after"
+    FIRST_BYTE = "after the first byte of"
+    HALF = "after half of"
+    ALL_BUT_LAST_BYTE = "before the last byte of"
+
+
+class Point(NamedTuple):
+    """A moment at which a process ends.
+
+    Attributes:
+        number: Which of the process's steps it is, from 1.
+        name: What the step does.
+        when: Where in that step.
+        killed: By SIGKILL, not by `_exit`.
+    """
+
+    number: int
+    name: str
+    when: When
+    killed: bool
+
+    def __str__(self) -> str:
+        return f"{'SIGKILL' if self.killed else '_exit'} {self.when} step {self.number} ({self.name})"
+
+
+def points_of(trace: list[str]) -> Iterator[Point]:
+    """Every point of an undisturbed run's steps; every fifth is a SIGKILL."""
+    count = 0
+    for number, name in enumerate(trace, start=1):
+        cuts = (When.FIRST_BYTE, When.HALF, When.ALL_BUT_LAST_BYTE) if name == "append" else ()
+        for when in (When.BEFORE, *cuts, When.AFTER):
+            count += 1
+            yield Point(number, name, when, killed=count % 5 == 0)
+
+
+class CrashingFiles(WatchedFiles):
+    """File operations of a process that is to end at a point; before it is armed it does as it should.
+
+    Attributes:
+        trace: The steps since it was armed.
+    """
+
+    def __init__(self) -> None:
+        self.trace: list[str] = []
+        self._armed = False
+        self._point: Point | None = None
+
+    def arm(self, point: Point | None) -> None:
+        """Count from now on, and end the process at the point if there is one."""
+        self._armed, self._point = True, point
+
+    def around(self, name: str, step: Step, *args: Any) -> Any:
+        if not self._armed:
+            return None if name in NOT_CARRIED_OUT else step(*args)
+        self.trace.append(name)
+        point = self._point
+        if point is None or point.number != len(self.trace):
+            return None if name in NOT_CARRIED_OUT else step(*args)
+        try:
+            if point.when is not When.BEFORE:
+                _carry_out(point.when, name, step, args)
+        finally:
+            _end(point)
+
+
+def _carry_out(when: When, name: str, step: Step, args: tuple[Any, ...]) -> None:
+    if name == "append":
+        fd, data = args
+        part = {When.FIRST_BYTE: 1, When.HALF: len(data) // 2, When.ALL_BUT_LAST_BYTE: len(data) - 1}
+        step(fd, data[: part.get(when, len(data))])
+    elif name not in NOT_CARRIED_OUT:
+        step(*args)
+
+
+def _end(point: Point) -> None:
+    if point.killed:
+        os.kill(os.getpid(), signal.SIGKILL)
+    os._exit(DIED)
+
+
+def died_there(status: int, point: Point) -> bool:
+    """True when a process's wait status says that it ended at its point and nowhere else."""
+    if point.killed:
+        return os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+    return os.WIFEXITED(status) and os.WEXITSTATUS(status) == DIED

@@ -1,36 +1,45 @@
 # Every target makes what it needs first; what is already there costs nothing.
 #   make test ARGS='-k ledger -x'    hands ARGS to pytest
+#   make storm SECONDS=60            lets the storm over the ledger rage for a minute instead of ten
 #   make setup PYTHON=python3.13     makes the environment, when there is none, with this Python instead of the newest
 
 OPENCODE_VERSION := 1.18.33
+INSPECTOR_VERSION := 2.12.0
 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 LINKED := $(VENV)/.opencode-$(OPENCODE_VERSION)
+INSPECTOR := .tools/inspector/.installed-$(INSPECTOR_VERSION)
 CODE := src tests benchmark
 ARGS ?=
+SECONDS := 600
 
 # Which OpenCode the demo, the tests and the benchmarks run: the one setup found, unless the caller names another.
 ASKED_OPENCODE := $(MESHFLEET_OPENCODE)
 MESHFLEET_OPENCODE ?= $(CURDIR)/$(BIN)/opencode
-RUN := MESHFLEET_OPENCODE='$(MESHFLEET_OPENCODE)' $(BIN)
+# a path may hold a quote
+quoted = '$(subst ','\'',$(1))'
+RUN := MESHFLEET_OPENCODE=$(call quoted,$(MESHFLEET_OPENCODE)) $(BIN)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench clean FORCE
+.PHONY: help setup demo test lint format docs bench storm clean FORCE
 
 help:
-	@echo 'make setup   a virtual environment in $(VENV), and OpenCode when it is not on PATH'
+	@echo 'make setup   a virtual environment in $(VENV), OpenCode when it is not on PATH, the MCP Inspector for tests'
 	@echo 'make demo    three real OpenCode processes hand work to each other'
 	@echo 'make test    all tests, those with the real OpenCode included'
 	@echo 'make lint    style, types, and which floor may import which'
 	@echo 'make format  rewrite the code in the style that lint wants'
+	@echo 'make docs    docs/tools.md, from what the server tells its clients'
 	@echo 'make bench   measure, and say against what'
+	@echo 'make storm   kill processes at random for ten minutes (SECONDS=600), and say what the ledger lost by it'
 	@echo 'make clean   remove whatever these targets made'
 
-setup: $(INSTALLED) $(LINKED)
+setup: $(INSTALLED) $(LINKED) $(INSPECTOR)
 
-demo: setup
+# Only the tests need the Inspector, which is large.
+demo: $(INSTALLED) $(LINKED)
 	$(RUN)/meshfleet demo $(ARGS)
 
 # Two workers, and loadgroup: tests that drive the real OpenCode (7 to 11 s of processor each) share a worker and run
@@ -48,8 +57,14 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: setup
+docs: $(INSTALLED)
+	$(BIN)/python -m meshfleet.server.reference docs/tools.md
+
+bench: $(INSTALLED) $(LINKED)
 	$(RUN)/python -m benchmark $(ARGS)
+
+storm: $(INSTALLED)
+	$(BIN)/python -m benchmark.storm --seconds $(SECONDS) $(ARGS)
 
 clean:
 	rm -rf $(VENV) .tools .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
@@ -66,7 +81,11 @@ ifneq ($(shell test -x $(BIN)/opencode && echo stands),stands)
 $(LINKED): FORCE
 endif
 $(LINKED): scripts/setup-opencode $(INSTALLED)
-	@MESHFLEET_OPENCODE='$(ASKED_OPENCODE)' scripts/setup-opencode $(VENV) $(OPENCODE_VERSION)
+	@MESHFLEET_OPENCODE=$(call quoted,$(ASKED_OPENCODE)) scripts/setup-opencode $(VENV) $(OPENCODE_VERSION)
+	@touch $@
+
+$(INSPECTOR): scripts/setup-inspector
+	@scripts/setup-inspector $(INSPECTOR_VERSION)
 	@touch $@
 
 FORCE:

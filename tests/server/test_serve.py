@@ -192,6 +192,8 @@ def test_an_agent_s_server_tells_it_who_it_is_and_offers_what_a_peer_needs(ledge
             "ack_message",
             "receipt",
             "get_receipts",
+            "register_capability",
+            "route_work",
         ]
 
 

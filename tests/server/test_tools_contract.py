@@ -29,11 +29,21 @@ READ_ONLY: Final = {
     "list_agents",
     "get_inbox",
     "get_receipts",
+    "route_work",
+    "list_fleet_templates",
+    "list_fleet_template_versions",
+    "get_fleet_template",
     "get_health",
     "ping",
 }
-IDEMPOTENT: Final = READ_ONLY | {"ack_message", "receipt", "set_fleet_timeout"}
-OPEN_WORLD: Final = {"spawn_fleet", "attach_agent"}
+IDEMPOTENT: Final = READ_ONLY | {
+    "ack_message",
+    "receipt",
+    "set_fleet_timeout",
+    "register_capability",
+    "subscribe_inbox",
+}
+OPEN_WORLD: Final = {"spawn_fleet", "attach_agent", "spawn_from_template"}
 NAMES: Final = [
     "spawn_fleet",
     "fleet_status",
@@ -47,6 +57,18 @@ NAMES: Final = [
     "ack_message",
     "receipt",
     "get_receipts",
+    "subscribe_inbox",
+    "register_capability",
+    "route_work",
+    "record_routing_outcome",
+    "save_fleet_template",
+    "list_fleet_templates",
+    "list_fleet_template_versions",
+    "get_fleet_template",
+    "delete_fleet_template",
+    "export_fleet_template",
+    "import_fleet_template",
+    "spawn_from_template",
     "get_health",
     "ping",
 ]
@@ -117,7 +139,7 @@ async def test_the_tools_are_offered_with_schemas_and_annotations(session: Sessi
         assert tool.annotations is not None
         assert tool.annotations.read_only_hint is (tool.name in READ_ONLY)
         assert tool.annotations.idempotent_hint is (tool.name in IDEMPOTENT)
-        assert tool.annotations.destructive_hint is False
+        assert tool.annotations.destructive_hint is (tool.name == "delete_fleet_template")
         assert tool.annotations.open_world_hint is (tool.name in OPEN_WORLD)
 
 

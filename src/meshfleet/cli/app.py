@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from meshfleet import __version__
+from meshfleet.cli import template
 from meshfleet.errors import Unavailable
 from meshfleet.settings import Settings
 
@@ -20,6 +21,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(template.app)
 
 
 def _print_version(wanted: bool) -> None:

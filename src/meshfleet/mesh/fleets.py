@@ -9,7 +9,7 @@ from typing import Any
 
 from meshfleet.errors import Conflict, Invalid, NotFound
 from meshfleet.ledger import Ledger, Transaction, View
-from meshfleet.mesh.texts import LONGEST_PROMPT, checked_name, checked_text, shown
+from meshfleet.mesh.texts import LONGEST_PROMPT, checked_name, checked_text, description_to_keep, shown
 from meshfleet.model import AgentStatus, FleetStatus, Row, SupervisorRow, new_id, now_ms
 
 
@@ -21,11 +21,13 @@ class AgentSpec:
         role: What it is called among its peers.
         prompt: What it is asked to do.
         agent: The name of a premade OpenCode agent, if it is to be one.
+        description: What that premade agent is for, so that work can be routed to it.
     """
 
     role: str
     prompt: str
     agent: str | None = None
+    description: str = ""
 
 
 def create_fleet(
@@ -179,6 +181,8 @@ def _new_agent(agent_id: str, fleet_id: str, spec: AgentSpec, origin: Row, now: 
     }
     if spec.agent is not None:
         row["agent_file"] = spec.agent
+    if description := description_to_keep(spec.description):
+        row["agent_description"] = description
     return row
 
 

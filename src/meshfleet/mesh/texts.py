@@ -10,6 +10,8 @@ LONGEST_NAME: Final = 256
 """Bytes of an id, a role, an action or another name."""
 LONGEST_PAYLOAD: Final = 65_536
 """Bytes of a message's payload or a receipt's note."""
+LONGEST_DESCRIPTION: Final = 1_000
+"""Characters of a premade agent's description that its agents' rows keep."""
 LONGEST_PROMPT: Final = 4 * 1024 * 1024
 """Bytes of a prompt."""
 _SHOWN: Final = 80
@@ -55,3 +57,9 @@ def checked_name(argument: str, value: str) -> str:
     if not value.strip():
         raise Invalid(f"{argument} is blank; it has to say something")
     return checked_text(argument, value, LONGEST_NAME)
+
+
+def description_to_keep(description: str) -> str:
+    """As much of a premade agent's description as its agents' rows keep, of characters that can be stored."""
+    storable = description.encode(errors="replace").decode().replace("\0", " ")
+    return " ".join(storable.split())[:LONGEST_DESCRIPTION]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from anyio import to_thread
 from mcp.server.context import ServerRequestContext
-from mcp.server.lowlevel import Server
+from mcp.server.lowlevel import NotificationOptions, Server
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     INVALID_PARAMS,
@@ -25,8 +25,12 @@ from meshfleet.errors import MeshfleetError
 from meshfleet.mesh.identity import identify_agent
 from meshfleet.mesh.texts import shown
 from meshfleet.server.instructions import FOR_ORCHESTRATORS, for_agent
+from meshfleet.server.offers import offer_resources_and_prompts
 from meshfleet.server.tool import Context, JsonObject, Tool
 from meshfleet.server.tools import offered_tools
+
+if TYPE_CHECKING:
+    from mcp.server.models import InitializationOptions
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +40,7 @@ RequestContext = ServerRequestContext[Any]
 
 
 def build_server(context: Context) -> Server[Any]:
-    """The server for one process: with all tools for the orchestrator, with a peer's for an agent.
+    """The server for one process: with all there is for the orchestrator, with a peer's tools for an agent.
 
     Raises:
         NotFound: In agent mode, the ledger does not hold the agent.
@@ -58,13 +62,29 @@ def build_server(context: Context) -> Server[Any]:
         return await to_thread.run_sync(run_tool, tool, context, params.arguments or {}, limiter=one_at_a_time)
 
     instructions = FOR_ORCHESTRATORS if agent_id is None else for_agent(identify_agent(context.ledger, agent_id))
-    return Server(
+    server = _MeshServer(
         SERVER_NAME,
         version=__version__,
         instructions=instructions,
         on_list_tools=list_tools,
         on_call_tool=call_tool,
     )
+    if agent_id is None:
+        offer_resources_and_prompts(server, context.ledger)
+    return server
+
+
+class _MeshServer(Server[Any]):
+    """Says in the handshake that the list of resources changes; of the SDK's own a caller would have to know it."""
+
+    def create_initialization_options(
+        self,
+        notification_options: NotificationOptions | None = None,
+        experimental_capabilities: dict[str, dict[str, Any]] | None = None,
+        extensions: dict[str, dict[str, Any]] | None = None,
+    ) -> InitializationOptions:
+        changing = notification_options or NotificationOptions(resources_changed=True)
+        return super().create_initialization_options(changing, experimental_capabilities, extensions)
 
 
 def run_tool(tool: Tool[Any], context: Context, arguments: JsonObject) -> CallToolResult:

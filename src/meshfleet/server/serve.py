@@ -16,6 +16,7 @@ from meshfleet.ledger import Ledger
 from meshfleet.mesh.identity import Caller
 from meshfleet.mesh.texts import shown
 from meshfleet.server.app import build_server
+from meshfleet.server.push import Push
 from meshfleet.server.streams import stdio_streams
 from meshfleet.server.tool import Context
 from meshfleet.settings import Settings
@@ -35,11 +36,14 @@ async def serve(settings: Settings, environ: Mapping[str, str], cwd: Path) -> No
     ledger = Ledger.from_settings(settings)
     try:
         supervisor = None if settings.in_agent_mode else Supervisor(ledger, settings, environ)
-        server = build_server(Context(ledger, _own_caller(ledger, settings), supervisor, environ, cwd))
+        push = None if settings.in_agent_mode else Push(ledger, settings)
+        server = build_server(Context(ledger, _own_caller(ledger, settings), supervisor, environ, cwd, push=push))
         async with stdio_streams() as (reading, writing), anyio.create_task_group() as tasks:
             tasks.start_soon(_stop_on_signal, tasks.cancel_scope)
             if supervisor is not None:
                 tasks.start_soon(supervisor.run)
+            if push is not None:
+                tasks.start_soon(push.run)
             await server.run(reading, writing, server.create_initialization_options())
             tasks.cancel_scope.cancel()
     finally:

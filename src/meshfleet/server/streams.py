@@ -17,13 +17,14 @@ import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
 import anyio
 import anyio.lowlevel
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
-from mcp_types import JSONRPCError, JSONRPCRequest, JSONRPCResponse
+from mcp_types import JSONRPCError, JSONRPCRequest, JSONRPCResponse, RequestId
 
 from meshfleet.errors import Unavailable
 from meshfleet.server.envelope import NotAMessage, line_of, message_in
@@ -34,6 +35,7 @@ _LAST_LINE_S: Final = 1.0  # for the rest of a line whose sender was cancelled
 _LOOK_S: Final = 0.25  # a reader that leaves during the grace wakes nobody; this often it is looked for
 _READ_BYTES: Final = 65_536
 _FILE_BYTES: Final = 1_048_576
+_OPEN_ENDED: Final = "subscriptions/listen"  # answered when its client has heard enough
 _READER_LEFT: Final = frozenset({errno.EPIPE, errno.ECONNRESET})
 _STDIN, _STDOUT, _STDERR = range(3)
 
@@ -97,23 +99,37 @@ def _flush_stdout() -> None:
 
 
 class Unanswered:
-    """How many requests the SDK has been handed and has neither answered nor dropped as cancelled."""
+    """How many requests the SDK has been handed and has neither answered nor dropped as cancelled.
+
+    One that is answered only when its client has heard enough is no answer owed, and isn't counted.
+    """
 
     def __init__(self) -> None:
         self._count = 0
+        self._open_ended: set[RequestId] = set()
         self._changed = anyio.Event()
         # one for all requests: the SDK calls the hook when a cancelled request has ended without an answer
-        self.metadata: Final = ServerMessageMetadata(on_request_unanswered=self._drop_one)
+        self._metadata: Final = ServerMessageMetadata(on_request_unanswered=self._drop_one)
 
     def __bool__(self) -> bool:
         return self._count > 0
 
-    def add_one(self) -> None:
-        """Count a request that the SDK is about to get."""
+    def add(self, request: JSONRPCRequest) -> ServerMessageMetadata:
+        """Count a request that the SDK is about to get; returns what the SDK has to be told with it."""
+        if request.method == _OPEN_ENDED:
+            self._open_ended.add(request.id)
+            return ServerMessageMetadata(on_request_unanswered=partial(self._drop_open_ended, request.id))
         self._count += 1
+        return self._metadata
 
-    def settle_one(self) -> None:
-        """Count a request as answered or dropped."""
+    def settle(self, request_id: RequestId | None) -> None:
+        """Count a request as answered."""
+        if request_id in self._open_ended:
+            self._open_ended.discard(request_id)
+        else:
+            self._settle_one()
+
+    def _settle_one(self) -> None:
         self._count -= 1
         if self._count <= 0:
             self.wake()
@@ -129,7 +145,10 @@ class Unanswered:
             await self._changed.wait()
 
     async def _drop_one(self) -> None:
-        self.settle_one()
+        self._settle_one()
+
+    async def _drop_open_ended(self, request_id: RequestId) -> None:
+        self._open_ended.discard(request_id)
 
 
 class _Closable:
@@ -178,7 +197,7 @@ class MessageWriter(_Closable):
         """
         await self.send_line(line_of(item.message))
         if isinstance(item.message, JSONRPCResponse | JSONRPCError):
-            self._unanswered.settle_one()
+            self._unanswered.settle(item.message.id)
 
     async def send_line(self, line: bytes) -> None:
         """Write one line, its newline included; raises as `send` does."""
@@ -258,8 +277,7 @@ class MessageReader(_Closable):
                     await self._writer.send_line(line_of(refused.answer))
                 continue
             if isinstance(message, JSONRPCRequest):
-                self._unanswered.add_one()
-                return SessionMessage(message, self._unanswered.metadata)
+                return SessionMessage(message, self._unanswered.add(message))
             return SessionMessage(message)
         raise anyio.ClosedResourceError
 

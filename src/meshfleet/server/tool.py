@@ -17,6 +17,7 @@ from meshfleet.ledger import Ledger
 from meshfleet.mesh.identity import Caller
 from meshfleet.mesh.texts import shown
 from meshfleet.model import now_ms
+from meshfleet.server.push import Push
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -53,6 +54,7 @@ class Context:
         environ: The environment the server was started with.
         cwd: The folder the server was started in.
         started_at: When it was started, in ms since the epoch.
+        push: Who streams inboxes; None where this server streams none.
     """
 
     ledger: Ledger
@@ -61,6 +63,7 @@ class Context:
     environ: Mapping[str, str]
     cwd: Path
     started_at: int = field(default_factory=now_ms)
+    push: Push | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +79,7 @@ class Tool(Generic[A]):
         for_agents: Whether an agent's own server offers it too.
         read_only: Whether it leaves everything as it is.
         idempotent: Whether a repeat changes nothing more.
+        destructive: Whether something is gone afterwards that can't be had back.
         open_world: Whether it sets something going that reaches beyond the mesh: agents may do what OpenCode lets them.
     """
 
@@ -87,6 +91,7 @@ class Tool(Generic[A]):
     for_agents: bool = True
     read_only: bool = False
     idempotent: bool = False
+    destructive: bool = False
     open_world: bool = False
 
     def run(self, context: Context, arguments: Mapping[str, Any]) -> JsonObject:
@@ -110,7 +115,7 @@ class Tool(Generic[A]):
             output_schema=self.result,
             annotations=ToolAnnotations(
                 read_only_hint=self.read_only,
-                destructive_hint=False,
+                destructive_hint=self.destructive,
                 idempotent_hint=self.idempotent or self.read_only,
                 open_world_hint=self.open_world,
             ),

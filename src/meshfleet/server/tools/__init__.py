@@ -9,6 +9,18 @@ from meshfleet.server.tools.agents import ATTACH_AGENT, LIST_AGENTS, SET_FLEET_T
 from meshfleet.server.tools.fleets import COLLECT_RESULTS, FLEET_STATUS, LIST_FLEETS, SPAWN_FLEET
 from meshfleet.server.tools.health import GET_HEALTH, PING
 from meshfleet.server.tools.messages import ACK_MESSAGE, GET_INBOX, GET_RECEIPTS, RECEIPT, SEND_MESSAGE
+from meshfleet.server.tools.push import SUBSCRIBE_INBOX
+from meshfleet.server.tools.routing import RECORD_ROUTING_OUTCOME, REGISTER_CAPABILITY, ROUTE_WORK
+from meshfleet.server.tools.templates import (
+    DELETE_FLEET_TEMPLATE,
+    EXPORT_FLEET_TEMPLATE,
+    GET_FLEET_TEMPLATE,
+    IMPORT_FLEET_TEMPLATE,
+    LIST_FLEET_TEMPLATE_VERSIONS,
+    LIST_FLEET_TEMPLATES,
+    SAVE_FLEET_TEMPLATE,
+    SPAWN_FROM_TEMPLATE,
+)
 
 TOOLS: Final[dict[str, Tool[Any]]] = {
     tool.name: tool
@@ -25,6 +37,18 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
         ACK_MESSAGE,
         RECEIPT,
         GET_RECEIPTS,
+        SUBSCRIBE_INBOX,
+        REGISTER_CAPABILITY,
+        ROUTE_WORK,
+        RECORD_ROUTING_OUTCOME,
+        SAVE_FLEET_TEMPLATE,
+        LIST_FLEET_TEMPLATES,
+        LIST_FLEET_TEMPLATE_VERSIONS,
+        GET_FLEET_TEMPLATE,
+        DELETE_FLEET_TEMPLATE,
+        EXPORT_FLEET_TEMPLATE,
+        IMPORT_FLEET_TEMPLATE,
+        SPAWN_FROM_TEMPLATE,
         GET_HEALTH,
         PING,
     )

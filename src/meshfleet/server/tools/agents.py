@@ -9,7 +9,7 @@ from pydantic import Field
 from meshfleet.agents.definitions import find_agent_files
 from meshfleet.mesh.fleets import AgentSpec, attach_agent, set_fleet_timeout
 from meshfleet.server.tool import Arguments, Context, JsonObject, NoArguments, Tool
-from meshfleet.server.tools.fleets import FleetId, SpawnedAgent
+from meshfleet.server.tools.fleets import FleetId, SpawnedAgent, described
 from meshfleet.server.tools.schemas import FLAG, NUMBER, TEXT, TEXT_OR_NULL, array, record
 
 
@@ -30,7 +30,7 @@ def _attach_agent(context: Context, arguments: AttachAgent) -> JsonObject:
     supervisor = context.supervisor
     if supervisor is not None:
         supervisor.require_opencode()
-    spec = AgentSpec(arguments.role, arguments.prompt, arguments.agent)
+    (spec,) = described(context, [AgentSpec(arguments.role, arguments.prompt, arguments.agent)])
     agent_id = attach_agent(
         context.ledger,
         arguments.fleet_id,

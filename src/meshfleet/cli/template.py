@@ -1,0 +1,223 @@
+"""`meshfleet template`: the tools for templates as commands; the rules are those of `meshfleet.mesh.templates`."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from meshfleet.errors import Invalid
+from meshfleet.settings import Settings
+
+if TYPE_CHECKING:
+    from meshfleet.ledger import Ledger
+    from meshfleet.mesh.fleets import AgentSpec
+
+STANDARD_INPUT: Final = "-"
+
+app = typer.Typer(
+    name="template",
+    help="Keep fleets as templates, share them as files, and start them again.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+_Name = Annotated[str, typer.Argument(metavar="NAME", help="The template.")]
+_Version = Annotated[int | None, typer.Option("--version", metavar="N", min=1, help="A version; else the latest.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.command(name="list")
+def list_(*, as_json: _Json = False) -> None:
+    """Every version of every template."""
+    from meshfleet.mesh.templates import list_fleet_templates
+
+    with _ledger() as ledger:
+        found = list_fleet_templates(ledger)
+    _print(found, _table(found["templates"]), as_json=as_json)
+
+
+@app.command()
+def show(name: _Name, version: _Version = None, *, as_json: _Json = False) -> None:
+    """A template's agents with their prompts."""
+    from meshfleet.mesh.templates import get_fleet_template, specs_of_template
+
+    with _ledger() as ledger:
+        found = get_fleet_template(ledger, name, version)
+    lines = () if as_json else _details(found["template"], specs_of_template(found["template"]))
+    _print(found, lines, as_json=as_json)
+
+
+@app.command()
+def save(
+    name: _Name,
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|-", help="JSON: an array of {role, prompt, agent?}, or {agents, description}; - reads stdin."
+        ),
+    ],
+    description: Annotated[str | None, typer.Option("--description", help="What it is for.")] = None,
+    *,
+    as_json: _Json = False,
+) -> None:
+    """Save agents as a new version of a template."""
+    from meshfleet.mesh.templates import TemplateDraft, save_fleet_template
+
+    agents, described = _agents_from(file)
+    draft = TemplateDraft(name, agents, described if description is None else description)
+    with _ledger() as ledger:
+        saved = save_fleet_template(ledger, draft)
+    _print(saved, [f"saved {_sized(saved['template'])}"], as_json=as_json)
+
+
+@app.command()
+def delete(
+    name: _Name,
+    version: Annotated[int | None, typer.Option("--version", metavar="N", min=1, help="One version; else all.")] = None,
+    *,
+    as_json: _Json = False,
+) -> None:
+    """Delete a version of a template, or all of it."""
+    from meshfleet.mesh.templates import delete_fleet_template
+
+    with _ledger() as ledger:
+        gone = delete_fleet_template(ledger, name, version)
+    _print(gone, [f"deleted {name}@v{number}" for number in gone["deleted"]], as_json=as_json)
+
+
+@app.command()
+def export(
+    name: _Name,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Where to; only an exported template is replaced.")],
+    version: _Version = None,
+    *,
+    as_json: _Json = False,
+) -> None:
+    """Write a template to a file that others can import."""
+    from meshfleet.mesh.template_files import export_fleet_template
+
+    with _ledger() as ledger:
+        written = export_fleet_template(ledger, name, _without_dots(file), version, cwd=Path.cwd())
+    _print(written, [f"wrote {name}@v{written['version']} to {written['file_path']}"], as_json=as_json)
+
+
+@app.command(name="import")
+def import_(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="What meshfleet template export wrote.")],
+    rename: Annotated[
+        str | None, typer.Option("--rename", metavar="NAME", help="Save it under this name, as a new version of it.")
+    ] = None,
+    *,
+    as_json: _Json = False,
+) -> None:
+    """Save the template in a file; a name that is taken gets the time as a suffix."""
+    from meshfleet.mesh.template_files import import_fleet_template
+
+    with _ledger() as ledger:
+        saved = import_fleet_template(ledger, _without_dots(file), rename, cwd=Path.cwd())
+    _print(saved, [f"imported {_sized(saved['template'])}"], as_json=as_json)
+
+
+@app.command()
+def spawn(name: _Name, version: _Version = None, *, as_json: _Json = False) -> None:
+    """Leave a fleet of a template's agents, working in this folder, to a running meshfleet server."""
+    from meshfleet.mesh.fleets import create_fleet
+    from meshfleet.mesh.templates import agents_as_json, get_fleet_template, specs_of_template
+
+    with _ledger() as ledger:
+        specs = specs_of_template(get_fleet_template(ledger, name, version)["template"])
+        fleet_id, agent_ids = create_fleet(ledger, specs, cwd=str(Path.cwd()))
+    left = {"spec": {"agents": agents_as_json(specs)}, "fleet_id": fleet_id, "agent_ids": agent_ids}
+    _print(left, [fleet_id], as_json=as_json)
+    print(
+        f"meshfleet: {_count(agent_ids)} waiting to be started by a meshfleet server on this ledger, such as that of "
+        "an OpenCode session; where none runs, nothing starts until one does",
+        file=sys.stderr,
+    )
+
+
+@contextmanager
+def _ledger() -> Generator[Ledger]:
+    from meshfleet.ledger import Ledger
+
+    ledger = Ledger.from_settings(Settings.from_environ(os.environ))
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+def _agents_from(file: str) -> tuple[list[AgentSpec], str]:
+    from meshfleet.mesh.template_files import LARGEST_FILE, read_agents_file, read_agents_json
+
+    if file != STANDARD_INPUT:
+        return read_agents_file(_without_dots(file), cwd=Path.cwd())
+    try:
+        return read_agents_json(sys.stdin.buffer.read(LARGEST_FILE + 1))
+    except Invalid as error:
+        raise Invalid(f"standard input holds no agents: {error}") from None
+
+
+def _without_dots(file: str) -> str:
+    """The same path without the `..` that a person at a shell may well use."""
+    path = Path(file)
+    return str(path.parent.resolve() / path.name) if ".." in path.parts else file
+
+
+def _print(found: dict[str, Any], lines: Iterable[str], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(found))
+    else:
+        for line in lines:
+            print(_printable(line))
+
+
+def _printable(text: str) -> str:
+    """The text without what a terminal would obey or could not show."""
+    return "".join(char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text)
+
+
+def _sized(template: dict[str, Any]) -> str:
+    return f"{template['name']}@v{template['version']}: {_count(template['agents'])}"
+
+
+def _count(agents: list[Any]) -> str:
+    return f"{len(agents)} agent{'' if len(agents) == 1 else 's'}"
+
+
+def _table(templates: list[dict[str, Any]]) -> Iterable[str]:
+    if not templates:
+        return ["no templates yet; save one with meshfleet template save NAME FILE"]
+    rows = [(_sized(template), _time(template), _first_line(template)) for template in templates]
+    width = max(len(name) for name, _, _ in rows)
+    return [f"{name:{width}}  {time}  {line}".rstrip() for name, time, line in rows]
+
+
+def _details(template: dict[str, Any], specs: list[AgentSpec]) -> Iterable[str]:
+    yield f"{_sized(template)}, saved {_time(template)}"
+    if template["description"]:
+        yield str(template["description"])
+    for spec in specs:
+        premade = "" if spec.agent is None else f" (premade agent {spec.agent})"
+        yield f"\n{spec.role}{premade}"
+        yield "\n".join(f"  {line}".rstrip() for line in spec.prompt.splitlines())
+
+
+def _time(template: dict[str, Any]) -> str:
+    try:
+        moment = datetime.fromtimestamp(template["created_at"] / 1000, UTC).astimezone()
+    except (KeyError, TypeError, ValueError, OverflowError, OSError):  # another program wrote it
+        return "at an unknown time"
+    return f"{moment:%Y-%m-%d %H:%M}"
+
+
+def _first_line(template: dict[str, Any]) -> str:
+    return next(iter(str(template["description"] or "").splitlines()), "")

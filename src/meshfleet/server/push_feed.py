@@ -1,0 +1,247 @@
+"""What readers of inbox streams are told, and when there is news; the HTTP around it is push_http.py's and push.py's.
+
+Nothing is kept for a reader: what it has yet to be told is read from the ledger, whose messages and receipts stay in
+the order they were written. So a slow reader costs no memory, and an event's id is good after a restart.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Generator, Iterable, Iterator, Reversible
+from contextlib import contextmanager
+from itertools import takewhile
+from typing import Final, NamedTuple, cast
+from urllib.parse import quote, unquote
+
+import anyio
+from anyio import to_thread
+
+from meshfleet.errors import MeshfleetError
+from meshfleet.ledger import Ledger, View
+from meshfleet.mesh.receipts import ACK
+from meshfleet.model import Row, receipt_key
+
+log = logging.getLogger(__name__)
+
+LOOK_INTERVAL_S: Final = 0.025
+"""How often the ledger is looked at while somebody reads a stream."""
+_AFTER_TROUBLE_S: Final = 1.0
+_PIECE_BYTES: Final = 65_536
+
+Signature = tuple[int, int, int]
+
+
+class Position(NamedTuple):
+    """How far a reader has come: the last message it was told of, and the last message it was told was acknowledged.
+
+    Attributes:
+        message: The message's id; empty before the first.
+        acked: The acknowledged message's id; empty before the first.
+    """
+
+    message: str = ""
+    acked: str = ""
+
+    def __str__(self) -> str:
+        """The position as the id of an event."""
+        return ":".join(quote(part.encode(errors="replace"), safe="") for part in self)
+
+    @classmethod
+    def from_event_id(cls, event_id: str) -> Position | None:
+        """The position an event's id tells; None when it is no such id."""
+        message, separator, acked = event_id.partition(":")
+        return cls(unquote(message), unquote(acked)) if separator else None
+
+
+class Event(NamedTuple):
+    """Something that happened to an inbox.
+
+    Attributes:
+        position: Where the reader stands once it has been told.
+        row: The message that arrived, or the receipt that took one out.
+    """
+
+    position: Position
+    row: Row
+
+    def encoded(self) -> bytes:
+        """The event as a stream carries it; its data is one line, whatever the message holds."""
+        data = _ack_data(self.row) if "action" in self.row else _message_data(self.row)
+        text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+        return f"id: {self.position}\nevent: {data['type']}\ndata: {text}\n\n".encode(errors="replace")
+
+
+class Feed:
+    """What happened to one inbox since its reader was last told.
+
+    A new reader is told first what waits; one that comes back, what has happened since the event it names. Where that
+    event is not in the ledger, or the ledger was replaced by another, it starts as a new one.
+
+    Args:
+        agent_id: Whose inbox it is.
+        last_event_id: The id of the last event the reader has seen, if it comes back.
+    """
+
+    def __init__(self, agent_id: str, last_event_id: str | None = None) -> None:
+        self._agent_id = agent_id
+        self._position = Position.from_event_id(last_event_id) if last_event_id else None
+        # the last rows of the whole tables that were looked at, so that a look costs no more than what is new
+        self._message = self._position.message if self._position else ""
+        self._receipt = self._ack_key(self._position.acked) if self._position else ""
+
+    def take(self, view: View) -> list[Event]:
+        """What the reader has to be told now: messages in order of arrival, then acknowledgements."""
+        if self._position is None or not self._holds_marks(view):
+            self._position = self._start_over(view)
+        messages = _written_after(self._message, view.rows("messages"), _message_id)
+        receipts = _written_after(self._receipt, view.rows("receipts"), _receipt_id)
+        self._message = _message_id(messages[-1]) if messages else self._message
+        self._receipt = _receipt_id(receipts[-1]) if receipts else self._receipt
+        acks = [row for row in receipts if self._is_own_ack(row)]
+        waiting, acked = view.inbox(self._agent_id), {row["message_id"] for row in acks}
+        arrived = [row for row in messages if row["id"] in waiting or row["id"] in acked]
+        return list(self._told(arrived, acks))
+
+    def _told(self, messages: list[Row], acks: list[Row]) -> Iterator[Event]:
+        position = self._position or Position()
+        for message in messages:
+            position = position._replace(message=message["id"])
+            yield Event(position, message)
+        for ack in acks:
+            position = position._replace(acked=ack["message_id"])
+            yield Event(position, ack)
+        self._position = position
+
+    def _start_over(self, view: View) -> Position:
+        """Stand before the first message and behind the last acknowledgement, which leaves what waits."""
+        receipts = _backwards(view.rows("receipts"))
+        self._message, self._receipt = "", next((_receipt_id(row) for row in receipts), "")
+        own = (row["message_id"] for row in _backwards(view.rows("receipts")) if self._is_own_ack(row))
+        return Position(acked=next(own, ""))
+
+    def _holds_marks(self, view: View) -> bool:
+        return (not self._message or view.get("messages", self._message) is not None) and (
+            not self._receipt or view.get("receipts", self._receipt) is not None
+        )
+
+    def _is_own_ack(self, receipt: Row) -> bool:
+        return bool(receipt["agent_id"] == self._agent_id and receipt["action"] == ACK)
+
+    def _ack_key(self, message_id: str) -> str:
+        return receipt_key(message_id, self._agent_id, ACK) if message_id else ""
+
+
+class Watch:
+    """Tells readers that the ledger changed, whoever changed it; it looks only while somebody reads.
+
+    Args:
+        ledger: What is looked at.
+        interval_s: The time between two looks, in seconds.
+    """
+
+    def __init__(self, ledger: Ledger, interval_s: float = LOOK_INTERVAL_S) -> None:
+        self._ledger = ledger
+        self._interval_s = interval_s
+        self._readers = 0
+        self._wanted = anyio.Event()
+        self._trouble = ""
+        self.changed = anyio.Event()
+        """Set at the next change, and then replaced by a fresh one."""
+
+    @contextmanager
+    def reading(self) -> Generator[None]:
+        """Have the ledger looked at meanwhile."""
+        self._readers += 1
+        self._wanted.set()
+        try:
+            yield
+        finally:
+            self._readers -= 1
+            if not self._readers:
+                self._wanted = anyio.Event()
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await self._wanted.wait()
+            seen: Signature | None = None
+            while self._readers:
+                now = await to_thread.run_sync(self._look, seen)
+                if now != seen:
+                    seen = now
+                    self.changed.set()
+                    self.changed = anyio.Event()
+                await anyio.sleep(_AFTER_TROUBLE_S if self._trouble else self._interval_s)
+
+    def _look(self, seen: Signature | None) -> Signature | None:
+        trouble = ""
+        try:
+            return self._ledger.read(_signature)
+        except MeshfleetError as error:
+            trouble = str(error)
+            if trouble != self._trouble:
+                log.warning("inbox streams stand still: %s", error)
+            return seen
+        finally:
+            self._trouble = trouble
+
+
+def pieces(events: Iterable[Event]) -> Iterator[bytes]:
+    """The events as bytes, many small ones or one large one in a piece."""
+    gathered: list[bytes] = []
+    size = 0
+    for event in events:
+        gathered.append(event.encoded())
+        size += len(gathered[-1])
+        if size >= _PIECE_BYTES:
+            yield b"".join(gathered)
+            gathered, size = [], 0
+    if gathered:
+        yield b"".join(gathered)
+
+
+def _message_data(message: Row) -> Row:
+    inner = json.dumps(
+        {"type": message["type"], "payload": message["payload"]}, ensure_ascii=False, separators=(",", ":")
+    )
+    return {
+        "type": "message",
+        "message_id": message["id"],
+        "from_agent_id": message["from_agent_id"],
+        "payload": inner,
+        "timestamp": message["timestamp"],
+    }
+
+
+def _ack_data(receipt: Row) -> Row:
+    return {
+        "type": "ack",
+        "message_id": receipt["message_id"],
+        "agent_id": receipt["agent_id"],
+        "timestamp": receipt["timestamp"],
+    }
+
+
+def _signature(view: View) -> Signature:
+    # a file that v0.9.0 rewrote has no transactions to count, but more rows
+    return view.seq, view.count("messages"), view.count("receipts")
+
+
+def _message_id(message: Row) -> str:
+    return str(message["id"])
+
+
+def _receipt_id(receipt: Row) -> str:
+    return receipt_key(receipt["message_id"], receipt["agent_id"], receipt["action"])
+
+
+def _written_after(mark: str, rows: Iterable[Row], key_of: Callable[[Row], str]) -> list[Row]:
+    newer = list(takewhile(lambda row: key_of(row) != mark, _backwards(rows)))
+    newer.reverse()
+    return newer
+
+
+def _backwards(rows: Iterable[Row]) -> Iterator[Row]:
+    # a view's rows are those of a dict, of which the last ones are the newest
+    return reversed(cast("Reversible[Row]", rows))

@@ -1,0 +1,103 @@
+"""docs/tools.md, what a model pays for the tools, and server.json: each says what the server itself says."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+import meshfleet
+from meshfleet.server.reference import AGENT_BUDGET, ORCHESTRATOR_BUDGET, budgeted_bytes, form, reference
+from meshfleet.server.tools import TOOLS, offered_tools
+from meshfleet.settings import Settings
+
+REPOSITORY: Final = Path(__file__).parents[2]
+OWN_VARIABLE: Final = re.compile(r"MESHFLEET_[A-Z_]+")
+
+
+@pytest.fixture
+def server_json() -> dict[str, Any]:
+    """What the MCP registry is told."""
+    told: dict[str, Any] = json.loads((REPOSITORY / "server.json").read_text())
+    return told
+
+
+def test_the_page_about_tools_is_the_one_the_server_makes() -> None:
+    page = (REPOSITORY / "docs/tools.md").read_text()
+    assert page == reference(), "docs/tools.md is out of date; run make docs"
+
+
+def test_the_page_tells_of_every_tool_and_each_of_its_arguments() -> None:
+    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## )", reference(), re.DOTALL | re.MULTILINE))
+    for tool in TOOLS.values():
+        assert tool.description in sections[tool.name]
+        assert ("An agent's server has it too." in sections[tool.name]) == tool.for_agents
+        for name in tool.arguments.model_fields:
+            assert f"| `{name}`" in sections[tool.name]
+
+
+def test_no_cell_of_the_page_is_torn_apart() -> None:
+    columns = None
+    for line in reference().splitlines():
+        if not line.startswith("|"):
+            columns = None
+            continue
+        columns = columns or line.count("|")
+        assert line.count("|") == columns, line
+        assert line.count("`") % 2 == 0, line
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ({"type": "string"}, "string"),
+        ({"enum": ["a", "b"], "type": "string"}, "`a` or `b`"),
+        ({"type": ["string", "null"]}, "string or null"),
+        ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, "integer or null"),
+        ({"type": "array", "items": {"type": "string"}}, "array of string"),
+        ({"type": "object", "properties": {"a": {}, "b": {}}, "required": ["a"]}, "`{a, b?}`"),
+        ({"type": "object"}, "object"),
+        ({}, "any"),
+    ],
+)
+def test_a_schema_is_told_in_a_few_words(schema: dict[str, Any], words: str) -> None:
+    assert form(schema) == words
+
+
+@pytest.mark.parametrize(("in_agent_mode", "budget"), [(False, ORCHESTRATOR_BUDGET), (True, AGENT_BUDGET)])
+def test_what_a_model_is_told_of_the_tools_in_every_turn_stays_small(in_agent_mode: bool, budget: int) -> None:
+    tools = offered_tools(in_agent_mode=in_agent_mode).values()
+    assert budgeted_bytes(tools) < budget
+
+
+def test_the_registry_is_told_of_this_version_and_of_the_command(server_json: dict[str, Any]) -> None:
+    [package] = server_json["packages"]
+    assert server_json["version"] == package["version"] == meshfleet.__version__
+    assert (package["registryType"], package["identifier"]) == ("pypi", "meshfleet")
+    assert package["transport"] == {"type": "stdio"}
+    assert [argument["value"] for argument in package["packageArguments"]] == ["serve"]
+
+
+def test_the_registry_takes_the_name_and_the_description(server_json: dict[str, Any]) -> None:
+    assert re.fullmatch(r"[a-zA-Z0-9.-]+/[a-zA-Z0-9._-]+", server_json["name"])
+    assert 1 <= len(server_json["description"]) <= 100
+
+
+def test_the_registry_is_told_of_variables_there_are_with_values_they_take(
+    server_json: dict[str, Any], tmp_path: Path
+) -> None:
+    variables = {one["name"]: one for one in server_json["packages"][0]["environmentVariables"]}
+    read = "".join(path.read_text() for path in (REPOSITORY / "src").rglob("*.py"))
+    for name, told in variables.items():
+        assert OWN_VARIABLE.fullmatch(name)
+        assert f'"{name.removeprefix("MESHFLEET_")}"' in read or f'"{name}"' in read
+        assert told["description"]
+        assert "isRequired" not in told
+        for value in told.get("choices", []):
+            Settings.from_environ({"HOME": str(tmp_path), name: value})
+    defaults = {name: told["default"] for name, told in variables.items() if "default" in told}
+    home = {"HOME": str(tmp_path)}
+    assert Settings.from_environ(home | defaults) == Settings.from_environ(home)

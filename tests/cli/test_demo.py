@@ -31,6 +31,7 @@ ENDLESS: Final = """\
 #!/bin/sh
 [ "$1" != run ] && echo 9.9.9 && exit
 trap '' TERM
+echo '{"type":"step_start","timestamp":1,"sessionID":"ses_1","part":{}}'
 (trap '' INT; sleep 600) &
 : >"$RUNNING_DIR/$$"
 sleep 600

@@ -28,8 +28,8 @@ from tests.server.push_readers import Reader, reading, stuck_reader
 from tests.server.serving import RawServer, environ_for, prepare, raw_server, refusal_in, said_in, wait_until
 from tests.server.streams_helpers import line
 
-STRICT: Final = [sys.executable, "-X", "dev", "-W", "error", "-P", "-m", "meshfleet", "serve"]
-"""The server in a mode in which every task, socket or file that is left behind is complained of."""
+STRICT: Final = [sys.executable, "-W", "error", "-P", "-m", "meshfleet", "serve"]
+"""The server in a mode in which every socket or file that is left behind is complained of, as every task always is."""
 PROMPTLY_S: Final = 2
 SOON_S: Final = 0.1
 

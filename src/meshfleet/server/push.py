@@ -126,30 +126,31 @@ class Push:
             NotFound: There is no such agent.
             Unavailable: It is not possible to listen.
         """
+        # loaded here, in the worker thread: the loop has the protocol to serve meanwhile
+        from meshfleet.server.push_stream import Streams
+
         if agent_id != ORCHESTRATOR:
             identify_agent(self._ledger, agent_id)
-        address = anyio.from_thread.run(self._listening)
+        address = anyio.from_thread.run(self._listening, Streams)
         token = self._tokens.setdefault(agent_id, token_urlsafe(_TOKEN_BYTES))
         return f"{address.url}/inbox/{quote(agent_id, safe='')}/stream?token={token}"
 
-    async def _listening(self) -> Address:
+    async def _listening(self, streams_of: type[Streams]) -> Address:
         async with self._one_at_a_time:
             if self._tasks is None:
                 raise Unavailable("this server is about to end; ask another one")
             if self._address is None:
-                self._address = await self._listen(self._tasks)
+                self._address = await self._listen(self._tasks, streams_of)
                 log.info("inbox streams are at %s", self._address.url)
             return self._address
 
-    async def _listen(self, tasks: TaskGroup) -> Address:
-        from meshfleet.server.push_stream import Streams
-
+    async def _listen(self, tasks: TaskGroup, streams_of: type[Streams]) -> Address:
         listener = await self._bind()
         self._open.add(listener)
         bound = listener.extra(SocketAttribute.local_address)  # noqa: S610  # Django has one of this name
         ip, port = cast("tuple[str, int]", bound)
         address = Address(ip, port, self._settings.sse_host)
-        streams = Streams(self._ledger, address, self._tokens, self._pace)
+        streams = streams_of(self._ledger, address, self._tokens, self._pace)
         tasks.start_soon(streams.watch.run)
         tasks.start_soon(self._accept, listener, streams, tasks)
         return address

@@ -76,6 +76,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, opencode_binary: Path) -> Iter
     ]
     with ScriptedModel(script) as model:
         environ = scripted_environment(folder, model.base_url, os.environ)
+        del environ["OPENCODE_DISABLE_PROJECT_CONFIG"]  # the premade agent is one of the project's
         supervisor = Supervisor(ledger, settings, {**environ, "MESHFLEET_OPENCODE": str(opencode_binary)})
         fleet_id, agent_ids = create_fleet(ledger, specs, cwd=str(folder.project))
         anyio.run(supervise, supervisor, ledger, fleet_id, agent_ids)

@@ -58,26 +58,31 @@ def measure_folding(seeded: Seeded) -> Folding:
     ledger = Ledger(seeded.file, durability=Durability.PROCESS)
     draft = Draft(seeded.sender, seeded.receiver, seeded.fleet_id, "handoff", PAYLOAD)
     ledger.read(lambda view: view.seq)
-    usual = [_timed_send(ledger, draft) for _ in range(2_000)]
-    begin = time.perf_counter()
-    assert ledger.compact()
-    seconds = time.perf_counter() - begin
+    usual = [_timed_send(ledger, draft) for _ in range(1_000)]
+    seconds = _timed_compaction(ledger, gently=False)
     send_message(ledger, draft)
     took: list[float] = []
 
     def fold() -> None:
-        begin = time.perf_counter()
-        assert ledger.compact()
-        took.append(time.perf_counter() - begin)
+        took.append(_timed_compaction(ledger, gently=True))
 
     thread = threading.Thread(target=fold)
     thread.start()
-    beside = []
-    while thread.is_alive():
+    beside: list[float] = []
+    while thread.is_alive() or len(beside) < 2:
         beside.append(_timed_send(ledger, draft))
     thread.join()
     ledger.close()
     return Folding(seconds, took[0], median(usual) * 1e6, median(beside) * 1e6, quantiles(beside, n=100)[-1] * 1e6)
+
+
+def _timed_compaction(ledger: Ledger, *, gently: bool) -> float:
+    begin = time.perf_counter()
+    while not ledger.compact(gently=gently):
+        # the ledger's own thread was at it
+        ledger.transact(lambda transaction: transaction.drop("agents", "nobody"))
+        begin = time.perf_counter()
+    return time.perf_counter() - begin
 
 
 def _timed_send(ledger: Ledger, draft: Draft) -> float:

@@ -46,15 +46,15 @@ class MortalFiles(Files):
     def __getattribute__(self, name: str) -> Any:
         if name in STEPS and name in self._kinds:
             self._steps -= 1
-            if self._steps < 0 and name != "append":
+            if self._steps < 0 and name != "write":
                 os.kill(os.getpid(), signal.SIGKILL)
         return super().__getattribute__(name)
 
-    def append(self, fd: int, data: bytes) -> int:
+    def write(self, fd: int, data: bytes, offset: int) -> int:
         if self._steps < 0:
-            super().append(fd, data[: self._chance.randrange(1, len(data))])
+            super().write(fd, data[: self._chance.randrange(1, len(data))], offset)
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().append(fd, data)
+        return super().write(fd, data, offset)
 
 
 def message(message_id: str, payload: str) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def send(ledger: Ledger, message_id: str, payload: str) -> None:
 
 def write(file: Path, name: str, chance: Random, tell: Tell) -> None:
     """Send messages; tell of each once it is acknowledged. A few writers end by themselves, as servers do."""
-    files = MortalFiles(chance, frozenset({"append"}), chance.randrange(100)) if chance.random() < 0.5 else Files()
+    files = MortalFiles(chance, frozenset({"write"}), chance.randrange(100)) if chance.random() < 0.5 else Files()
     durability = chance.choice([Durability.POWER, Durability.PROCESS, Durability.PROCESS])
     ledger = Ledger(file, durability=durability, lock_timeout_ms=60_000, files=files)
     last = chance.randrange(400) if chance.random() < 0.2 else None

@@ -6,11 +6,16 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import hypothesis
 import pytest
+
+from tests.descriptors import open_descriptors, opened_since
+from tests.ledgers import closing_ledgers, folders_in_use
 
 OPENCODE_TIMEOUT_S: Final = 300
 # read before any test's environment is cleaned
@@ -31,6 +36,38 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group("opencode"))
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(OPENCODE_TIMEOUT_S))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_left_open_by_a_module(request: pytest.FixtureRequest) -> Generator[None]:
+    """Close the ledgers that a module's fixtures opened; whatever else they leave open is an error."""
+    with _nothing_left_open(request):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_open(request: pytest.FixtureRequest) -> Generator[None]:
+    """Close the ledgers that a test opened; whatever else it leaves open is an error.
+
+    What the fixtures of a module hold was open before, since they are set up first; their ledgers move on all the same.
+    """
+    with _nothing_left_open(request):
+        yield
+
+
+@contextmanager
+def _nothing_left_open(request: pytest.FixtureRequest) -> Generator[None]:
+    before, failures = open_descriptors(), request.session.testsfailed
+    with closing_ledgers():
+        yield
+    left = opened_since(before, but_below=folders_in_use())
+    # a test that failed says why by itself, and may not have come to close what it opened
+    if left and request.session.testsfailed == failures:
+        pytest.fail(
+            f"{request.node.nodeid} leaves descriptors open: {', '.join(left)}; close each where it was opened "
+            "(tests.ledgers.ledger_at gives a ledger that the end of the test closes)",
+            pytrace=False,
+        )
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,7 @@ from meshfleet.ledger.files import Files
 from meshfleet.mesh.fleets import AgentSpec, create_fleet, fleet_status, set_fleet_timeout
 from meshfleet.model import Row
 from meshfleet.settings import Settings
+from tests.ledgers import ledger_at
 
 pytestmark = pytest.mark.anyio
 
@@ -44,10 +45,15 @@ def database(home: Path) -> Path:
     return path
 
 
+def ledger_of(settings: Settings) -> Ledger:
+    """The ledger that these settings name, which the end of the test closes."""
+    return ledger_at(settings.data_file, durability=settings.durability, lock_timeout_ms=settings.lock_timeout_ms)
+
+
 @pytest.fixture
 def ledger(settings: Settings) -> Ledger:
     """The ledger the supervisor works on."""
-    return Ledger.from_settings(settings)
+    return ledger_of(settings)
 
 
 @pytest.fixture
@@ -181,7 +187,7 @@ async def test_two_supervisors_start_each_agent_once(
     supervisor: Supervisor, ledger: Ledger, settings: Settings, tmp_path: Path, fake_opencode: Path
 ) -> None:
     environ = {**os.environ, "MESHFLEET_OPENCODE": str(fake_opencode)}
-    other = Supervisor(Ledger.from_settings(settings), settings, environ)
+    other = Supervisor(ledger_of(settings), settings, environ)
     fleet_id, agent_ids = spawn(ledger, tmp_path, *[f"answer {number}" for number in range(8)])
     with anyio.fail_after(WAIT_S):
         while fleet_status(ledger, fleet_id)["fleet"]["status"] == "running":
@@ -279,7 +285,7 @@ async def test_an_agent_that_runs_too_long_is_stopped_with_all_it_started_and_ha
     now = 1000.0
     environ = {**os.environ, "MESHFLEET_OPENCODE": str(fake_opencode)}
     async with Supervisor(ledger, settings, environ, clock=lambda: now) as supervisor:
-        fleet_id, (agent_id,) = spawn(ledger, tmp_path, "begin\nspawn 600\nsay working\nhang")
+        fleet_id, (agent_id,) = spawn(ledger, tmp_path, "begin\nsay working\nspawn 600\nhang")
         await look_until(supervisor, lambda: len(members_of(f"{agent_id}/1", None)) >= 3)
         set_fleet_timeout(ledger, fleet_id, 60_000)
         now += 59.9
@@ -343,7 +349,7 @@ async def test_an_attempt_that_was_begun_though_the_disk_refused_is_started_at_t
     ledger_file: Path, settings: Settings, tmp_path: Path, fake_opencode: Path
 ) -> None:
     files = FailingSync()
-    ledger = Ledger(ledger_file, files=files)
+    ledger = ledger_at(ledger_file, files=files)
     async with Supervisor(ledger, settings, {**os.environ, "MESHFLEET_OPENCODE": str(fake_opencode)}) as supervisor:
         fleet_id, (agent_id,) = spawn(ledger, tmp_path, "answer after all")
         files.broken = True

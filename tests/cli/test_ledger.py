@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from meshfleet.ledger import Ledger
+from tests.ledger.journals import write_behind
 from tests.ledger.rows import send, waiting
+from tests.ledgers import ledger_at
 from tests.mesh.fleets import bytes_of, fleet_of
 
 
@@ -28,7 +29,7 @@ def meshfleet(*arguments: str, ledger: Path) -> subprocess.CompletedProcess[str]
 @pytest.fixture
 def healthy(ledger_file: Path) -> Path:
     """A ledger with a fleet of two."""
-    ledger = Ledger(ledger_file)
+    ledger = ledger_at(ledger_file)
     fleet_of(ledger, "A", "B")
     ledger.close()
     return ledger_file
@@ -38,8 +39,7 @@ def healthy(ledger_file: Path) -> Path:
 def damaged(healthy: Path) -> Path:
     """The same with a line in its journal that does not check out."""
     (journal,) = healthy.parent.glob("*.ndjson")
-    with journal.open("ab") as file:
-        file.write(b'{"seq":2,"ops":[],"crc":"00000000"}\n')
+    write_behind(journal, b'{"seq":2,"ops":[],"crc":"00000000"}\n')
     return healthy
 
 
@@ -110,7 +110,7 @@ def test_a_person_at_a_terminal_is_asked(damaged: Path, answer: str, code: int, 
 
 
 def test_what_is_exported_can_be_imported_into_an_empty_ledger(healthy: Path, tmp_path: Path) -> None:
-    ledger = Ledger(healthy)
+    ledger = ledger_at(healthy)
     send(ledger, "m1", "späť")
     exported = tmp_path / "exported.json"
     assert meshfleet("export", str(exported), ledger=healthy).returncode == 0
@@ -120,7 +120,7 @@ def test_what_is_exported_can_be_imported_into_an_empty_ledger(healthy: Path, tm
     target = tmp_path / "new" / "agent-mesh.json"
     result = meshfleet("import", str(exported), ledger=target)
     assert result.stdout == f"imported into {target}: 1 fleets, 2 agents, 1 messages\n"
-    assert waiting(Ledger(target)) == ["m1"]
+    assert waiting(ledger_at(target)) == ["m1"]
     assert json.loads(meshfleet("export", ledger=target).stdout) == document
 
 
@@ -156,15 +156,15 @@ def test_an_import_of_anything_else_is_refused_and_creates_nothing(tmp_path: Pat
 
 def test_importing_a_copied_ledger_brings_its_journal_along(tmp_path: Path) -> None:
     source, target = tmp_path / "copied.json", tmp_path / "agent-mesh.json"
-    ledger = Ledger(source)
+    ledger = ledger_at(source)
     send(ledger, "m1")
     assert meshfleet("import", str(source), ledger=target).returncode == 0
-    assert waiting(Ledger(target)) == ["m1"]
+    assert waiting(ledger_at(target)) == ["m1"]
 
 
 def test_importing_a_snapshot_without_its_journal_says_what_may_be_missing(tmp_path: Path) -> None:
     source, target = tmp_path / "copied.json", tmp_path / "agent-mesh.json"
-    ledger = Ledger(source)
+    ledger = ledger_at(source)
     send(ledger, "m1")
     ledger.close()
     for journal in tmp_path.glob("copied.journal.*"):
@@ -172,16 +172,16 @@ def test_importing_a_snapshot_without_its_journal_says_what_may_be_missing(tmp_p
     result = meshfleet("import", str(source), ledger=target)
     assert result.returncode == 0
     assert "is not imported" in result.stderr
-    assert waiting(Ledger(target)) == ["m1"]
+    assert waiting(ledger_at(target)) == ["m1"]
 
 
 def test_a_running_ledger_notices_an_import(tmp_path: Path, ledger_file: Path) -> None:
-    running = Ledger(ledger_file)
+    running = ledger_at(ledger_file)
     assert waiting(running) == []
     source = tmp_path / "source.json"
-    other = Ledger(source)
+    other = ledger_at(source)
     send(other, "m1")
     assert meshfleet("import", str(source), ledger=ledger_file).returncode == 0
     assert waiting(running) == ["m1"]
     send(running, "m2")
-    assert waiting(running) == waiting(Ledger(ledger_file)) == ["m1", "m2"]
+    assert waiting(running) == waiting(ledger_at(ledger_file)) == ["m1", "m2"]

@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
-from meshfleet.ledger import compaction, journal, store
+from meshfleet.ledger import compaction, exchange, journal, repair, store
 from meshfleet.ledger.files import Files
 from meshfleet.ledger.lock import LedgerLock
 from meshfleet.ledger.replica import Replica
+from meshfleet.ledger.salvage import Salvage
 from meshfleet.settings import beside
 
 BROKEN_PROTOCOLS: Final[dict[str, Callable[[], None]]] = {}
@@ -113,7 +114,7 @@ def one_journal_name_for_ever_and_no_filter() -> None:
         files.unlink(path)
         header = journal.encode_header(journal.Header(generation, base, files.identify_open(snapshot_fd)[1:]))
         fd = files.create(path)
-        files.append(fd, header + records)
+        files.write(fd, header + records, 0)
         owner.switch(snapshot_fd, generation, fd, len(header), len(header) + len(records))
 
     _put(Replica, "journal_path", journal_path)
@@ -138,7 +139,7 @@ def the_renamed_file_is_the_lock() -> None:
             self._path = own
 
     _put(LedgerLock, "_open", open_snapshot)
-    _put(LedgerLock, "_still_in_place", lambda _self, _fd: True)
+    _put(LedgerLock, "_is_still_in_place", lambda _self: True)
 
 
 @_broken
@@ -173,7 +174,7 @@ def the_rename_comes_before_the_next_journal() -> None:
         files.rename(target, owner.data_file)
         header = journal.encode_header(journal.Header(generation, base, files.identify_open(snapshot_fd)[1:]))
         fd = files.create(path)
-        files.append(fd, header + records)
+        files.write(fd, header + records, 0)
         owner.switch(snapshot_fd, generation, fd, len(header), len(header) + len(records))
         if old != path:
             files.unlink(old)
@@ -184,7 +185,11 @@ def the_rename_comes_before_the_next_journal() -> None:
 @_broken
 def a_torn_tail_is_written_behind() -> None:
     """A writer appends behind whatever the journal ends with."""
-    _put(Replica, "_cut_torn_tail", lambda _self: None)
+
+    def leave(self: Replica) -> None:
+        self.offset += len(self._tail)
+
+    _put(Replica, "_cut_torn_tail", leave)
 
 
 @_broken
@@ -209,7 +214,7 @@ def the_snapshot_is_written_in_place() -> None:
             return
         fd = files.open_existing(target)
         files.truncate(fd, 0)
-        files.append(fd, source.read_bytes())
+        files.write(fd, source.read_bytes(), 0)
         files.sync(fd)
         files.close(fd)
         files.unlink(source)
@@ -320,3 +325,52 @@ def a_rename_of_somebody_who_died_is_trusted() -> None:
         self._names_synced = True
 
     _put(Replica, "switch", switch_and_trust)
+
+
+@_broken
+def what_another_wrote_is_taken_for_durable() -> None:
+    """A call that finds done what it was to do says so, although whoever did it died before its sync."""
+    _put(Replica, "is_on_the_disk", True)
+
+
+@_broken
+def a_damaged_journal_goes_before_its_repair_stands() -> None:
+    """A repair makes room for what it puts in place."""
+    put_in_place = repair._put_in_place
+
+    def put_in_place_late(data_file: Path, found: Salvage, files: Files) -> None:
+        for path in found.read:
+            if path != data_file:
+                files.unlink(path)
+        files.sync_folder(data_file.parent)
+        put_in_place(data_file, found, files)
+
+    _put(repair, "_put_in_place", put_in_place_late)
+
+
+class _Unsynced:
+    """File operations of which no file is synced."""
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._files, name) if name != "sync" else lambda _fd: None
+
+
+def _unsynced(files: Files) -> Files:
+    return cast("Files", _Unsynced(files))
+
+
+@_broken
+def a_copy_of_what_is_damaged_is_not_synced() -> None:
+    """A repair trusts that its copies get to the disk."""
+    copy = repair._copy
+    _put(repair, "_copy", lambda source, target, files: copy(source, target, _unsynced(files)))
+
+
+@_broken
+def an_export_is_not_synced() -> None:
+    """An export is renamed into place before its content is on the disk."""
+    write = exchange._write_and_sync
+    _put(exchange, "_write_and_sync", lambda path, chunks, files: write(path, chunks, _unsynced(files)))

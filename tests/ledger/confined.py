@@ -19,6 +19,7 @@ import pytest
 from meshfleet.errors import Busy, Conflict, Corrupt, Invalid, Unavailable
 from meshfleet.ledger import Ledger
 from meshfleet.ledger.files import Files
+from tests.ledger.journals import written_in
 from tests.ledger.rows import bytes_of, quiet_ledger, send, waiting
 
 # everything is imported by now: what follows may see no more than this folder

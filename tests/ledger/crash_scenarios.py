@@ -20,6 +20,7 @@ from meshfleet.ledger.files import Files
 from meshfleet.ledger.journal import encode_record
 from meshfleet.ledger.repair import repair
 from meshfleet.settings import Durability, beside
+from tests.ledger.journals import write_behind, written_in
 from tests.ledger.rows import message, send
 from tests.ledger.watched_files import UnsyncedFiles
 
@@ -106,7 +107,7 @@ class Scenario:
     prepare: Callable[[Stage], None]
     act: Callable[[Stage, Acknowledge], None]
     attempts: tuple[str, ...] = ()
-    hinge: str = "append"
+    hinge: str = "write"
 
 
 def look(ledger: Ledger) -> None:
@@ -139,8 +140,7 @@ def torn(stage: Stage) -> None:
     """Somebody else died in the middle of a write."""
     both_wrote(stage)
     line = encode_record(3, [["put", "messages", "torn", message("torn")]])
-    with stage.journal.open("ab") as journal:
-        journal.write(line[: len(line) // 2])
+    write_behind(stage.journal, line[: len(line) // 2])
 
 
 def compacted(stage: Stage) -> None:
@@ -161,7 +161,7 @@ def left_behind(stage: Stage, *, journal_part: float, snapshot_part: float) -> N
     """Somebody else died in the middle of a compaction, shortly before its end; others wrote on."""
     both_wrote(stage)
     generation = stage.keeper._replica.generation
-    header, *records = stage.journal.read_bytes().splitlines(keepends=True)
+    header, *records = written_in(stage.journal).splitlines(keepends=True)
     leftover = header.replace(b'"generation":%d' % generation, b'"generation":%d' % (generation + 1)) + records[-1]
     stage.keeper._replica.journal_path(generation + 1).write_bytes(leftover[: int(len(leftover) * journal_part)])
     snapshot = stage.file.read_bytes()
@@ -298,7 +298,7 @@ SCENARIOS: Final[dict[str, Scenario]] = {
         both_wrote, partial(compact_while_others_write, at="create"), hinge="rename"
     ),
     "compaction while others write, from its temporary file's content": Scenario(
-        both_wrote, partial(compact_while_others_write, at="append"), hinge="rename"
+        both_wrote, partial(compact_while_others_write, at="write"), hinge="rename"
     ),
     "compaction while others write, from its temporary file's sync": Scenario(
         both_wrote, partial(compact_while_others_write, at="sync"), hinge="rename"

@@ -17,7 +17,7 @@ NOT_CARRIED_OUT: Final = frozenset({"sync", "sync_folder"})
 
 
 class When(StrEnum):
-    """Where a process ends: beside a step, or within an append of which only a part is written."""
+    """Where a process ends: beside a step, or within a write of which only a part is written."""
 
     BEFORE = "before"
     AFTER = "after"
@@ -49,7 +49,7 @@ def points_of(trace: list[str]) -> Iterator[Point]:
     """Every point of an undisturbed run's steps; every fifth is a SIGKILL."""
     count = 0
     for number, name in enumerate(trace, start=1):
-        cuts = (When.FIRST_BYTE, When.HALF, When.ALL_BUT_LAST_BYTE) if name == "append" else ()
+        cuts = (When.FIRST_BYTE, When.HALF, When.ALL_BUT_LAST_BYTE) if name == "write" else ()
         for when in (When.BEFORE, *cuts, When.AFTER):
             count += 1
             yield Point(number, name, when, killed=count % 5 == 0)
@@ -86,10 +86,10 @@ class CrashingFiles(WatchedFiles):
 
 
 def _carry_out(when: When, name: str, step: Step, args: tuple[Any, ...]) -> None:
-    if name == "append":
-        fd, data = args
+    if name == "write":
+        fd, data, offset = args
         part = {When.FIRST_BYTE: 1, When.HALF: len(data) // 2, When.ALL_BUT_LAST_BYTE: len(data) - 1}
-        step(fd, data[: part.get(when, len(data))])
+        step(fd, data[: part.get(when, len(data))], offset)
     elif name not in NOT_CARRIED_OUT:
         step(*args)
 

@@ -18,7 +18,7 @@ Intrusion = Callable[[Stage], None]
 
 
 class Interruption(NamedTuple):
-    """A moment at which somebody else does something: before a step of the process, or in the middle of an append."""
+    """A moment at which somebody else does something: before a step of the process, or in the middle of a write."""
 
     number: int
     name: str
@@ -32,7 +32,7 @@ def interruptions_of(trace: list[str]) -> Iterator[Interruption]:
     """Every such moment of an undisturbed run's steps."""
     for number, name in enumerate(trace, start=1):
         yield Interruption(number, name, half_done=False)
-        if name == "append":
+        if name == "write":
             yield Interruption(number, name, half_done=True)
 
 
@@ -66,9 +66,9 @@ class InterruptedFiles(WatchedFiles):
         self.interrupted = True
         done: int = 0
         if self._interruption is not None and self._interruption.half_done:
-            fd, data = args
-            done = step(fd, data[: len(data) // 2])
-            args = (fd, data[done:])
+            fd, data, offset = args
+            done = step(fd, data[: len(data) // 2], offset)
+            args = (fd, data[done:], offset + done)
         try:
             self._intrude()
         except Busy:

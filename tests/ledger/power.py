@@ -2,7 +2,8 @@
 
 A sync makes a file's content durable, a folder's sync makes its names durable; neither does the other's work. Of what
 was not synced a cut leaves, file by file, any first part; where a file had grown, the rest of its new length may be
-there as zeros or as bytes of something else. Of the names that were not synced any may have come about.
+there as zeros or as bytes of something else. Of a journal it leaves any of the sectors that were written. Of the
+names that were not synced any may have come about.
 """
 
 from __future__ import annotations
@@ -10,23 +11,35 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from meshfleet.ledger.files import Identity
+from meshfleet.ledger.journal import SECTOR
 from tests.ledger.watched_files import Step, UnsyncedFiles, WatchedFiles
 
 MOST_COMBINED: Final = 6
-"""Up to so many unsynced names every combination is tried, of more only those in order."""
-_NOISE: Final = bytes(byte for byte in random.Random(3).randbytes(5_000) if byte != ord("\n"))
+"""Up to so many unsynced names, or sectors, every combination is tried, of more only those in order."""
+_NOISE: Final = random.Random(3).randbytes(5_000).replace(b"\n", b"")
+_RAGGED: Final = b"".join(_NOISE[start : start + 40] + b"\n" for start in range(0, len(_NOISE), 40))
+"""Noise with ends of lines in it."""
+_MOMENT: Final = re.compile(r"-\d+$")
+_BY_LOT: Final = re.compile(rb'("snapshot":\[[^]]*\]),"crc":"\w{8}"|"lineage":\d+')
 
 
 class Written(NamedTuple):
-    """Bytes behind what a file held."""
+    """Bytes at a place of a file."""
 
     data: bytes
+    offset: int
+
+    def onto(self, content: bytes, size: int | None = None) -> bytes:
+        """The content once so many of the bytes are written; None means all of them."""
+        data = self.data[:size]
+        return content[: self.offset] + data + content[self.offset + len(data) :]
 
 
 class Truncated(NamedTuple):
@@ -67,7 +80,7 @@ class Node:
         """The content once these steps are done."""
         content = self.durable
         for step in steps:
-            content = content + step.data if isinstance(step, Written) else content[: step.size]
+            content = step.onto(content) if isinstance(step, Written) else content[: step.size]
         return content
 
     def coarsely(self) -> Iterator[bytes]:
@@ -78,7 +91,24 @@ class Node:
             if count < len(self.since):
                 step = self.since[count]
                 if isinstance(step, Written):
-                    yield content + step.data[: len(step.data) // 2]
+                    yield step.onto(content, len(step.data) // 2)
+
+    def by_sectors(self) -> Iterator[bytes]:
+        """What could be left of writes whose sectors get to the disk in any order, or don't."""
+        places = [step.offset for step in self.since if isinstance(step, Written)]
+        whole = self.after(self.since)
+        end = len(whole.rstrip(b"\0"))
+        if not places or end <= min(places):
+            return
+        sizes = [step.size for step in self.since if isinstance(step, Truncated)]
+        before = self.durable[: min(sizes, default=None)].ljust(len(whole), b"\0")
+        sectors = range(min(places) // SECTOR, (end - 1) // SECTOR + 1)
+        for lost in itertools.product((False, True), repeat=min(len(sectors), MOST_COMBINED)):
+            content = bytearray(whole)
+            for sector in itertools.compress(sectors, lost):
+                part = slice(sector * SECTOR, min((sector + 1) * SECTOR, len(whole)))
+                content[part] = before[part]
+            yield bytes(content)
 
     def finely(self, every: int) -> Iterator[bytes]:
         """What could be left, torn at every so many bytes, with nothing, zeros or noise behind it."""
@@ -89,8 +119,8 @@ class Node:
             if count < len(self.since):
                 step = self.since[count]
                 if isinstance(step, Written):
-                    for size in sorted({1, *range(every, len(step.data), every), len(step.data) - 1}):
-                        yield from _filled_up(content + step.data[:size], whole)
+                    for size in _places(step.data, every):
+                        yield from _filled_up(step.onto(content, size), whole)
 
 
 def _filled_up(content: bytes, length: int) -> Iterator[bytes]:
@@ -98,9 +128,19 @@ def _filled_up(content: bytes, length: int) -> Iterator[bytes]:
     missing = length - len(content)
     if missing > 0:
         yield content + bytes(missing)
-    # a wrong byte where only the newline is missing can't be told from a damaged record, and is refused
-    if missing > 0 and not content.endswith(b'"}'):
         yield content + _NOISE[:missing]
+        yield content + _RAGGED[-missing:]
+
+
+def _is_ragged(content: bytes) -> bool:
+    """Whether what is left can't be told from damage.
+
+    That is a line of noise with an end, a wrong byte where only the newline of a whole record was missing, and a sector
+    that was lost of a line that is not the last: two processes had written, and neither had synced.
+    """
+    *lines, tail = content.rstrip(b"\0").split(b"\n")
+    noise = any(line[-2:] != b'"}' and b"\0" not in line for line in lines)
+    return noise or any(b"\0" in line for line in lines[:-1]) or b'"}' in tail[:-1]
 
 
 @dataclass(frozen=True)
@@ -134,6 +174,8 @@ class Moment:
                 choices: Iterable[tuple[bytes, ...]] = ((content,) for content in self.nodes[torn[0]].finely(every))
             else:
                 choices = itertools.product(*(self.nodes[node].coarsely() for node in torn))
+            if len(torn) == len(journals) == 1:
+                choices = itertools.chain(choices, ((content,) for content in self.nodes[torn[0]].by_sectors()))
             for contents in choices:
                 left = dict(zip(torn, contents, strict=True))
                 yield Remains(
@@ -165,6 +207,25 @@ class Remains:
 
     contents: dict[str, bytes]
     identities: dict[str, tuple[int, int]]
+
+    @property
+    def is_ragged(self) -> bool:
+        """True when the noise at a journal's end can't be told from damage, so that the ledger is refused."""
+        return any(_is_ragged(content) for name, content in self.contents.items() if name.endswith(".ndjson"))
+
+    def essence(self, snapshot: str = "agent-mesh.json") -> tuple[tuple[str, bytes, int], ...]:
+        """What makes a difference: not when a copy was made, where a file lies on the disk, what was drawn by lot."""
+        inode, mtime_ns = self.identities.get(snapshot, (0, 0))
+        own = b'"snapshot":[%d,%d,%d]' % (inode, mtime_ns, len(self.contents.get(snapshot, b"")))
+
+        def same(match: re.Match[bytes]) -> bytes:
+            return b"its own" if match[1] == own else b""
+
+        found = []
+        for name, content in self.contents.items():
+            written = content.rstrip(b"\0")
+            found.append((_MOMENT.sub("", name), _BY_LOT.sub(same, written), len(content) - len(written)))
+        return tuple(sorted(found))
 
     def put_into(self, folder: Path) -> RestoredFiles:
         """Write it into an empty folder; returns file operations that know the files by their former identity."""
@@ -283,12 +344,14 @@ class RecordingFiles(WatchedFiles):
     Attributes:
         disk: None until the recording begins.
         steps: How many steps the process made since.
+        changes: Which of them changed something.
         dies_before: The step that it does not come to.
     """
 
     def __init__(self) -> None:
         self.disk: Disk | None = None
         self.steps = 0
+        self.changes: list[int] = []
         self.dies_before: int | None = None
         self._open: set[int] = set()
 
@@ -303,6 +366,7 @@ class RecordingFiles(WatchedFiles):
         elif name == "close":
             self._open.discard(args[0])
         if self.disk is not None and _noted(self.disk, name, args, result):
+            self.changes.append(self.steps)
             self.disk.note(name)
         return result
 
@@ -316,8 +380,8 @@ def _noted(disk: Disk, name: str, args: tuple[Any, ...], result: Any) -> bool:
     match name, args:
         case "create", (path,):
             disk.created(path.name, result)
-        case "append", (fd, data):
-            disk.changed(fd, Written(data[:result]))
+        case "write", (fd, data, offset):
+            disk.changed(fd, Written(data[:result], offset))
         case "truncate", (fd, size):
             disk.changed(fd, Truncated(size))
         case "sync", (fd,):
@@ -326,8 +390,14 @@ def _noted(disk: Disk, name: str, args: tuple[Any, ...], result: Any) -> bool:
             disk.renamed(source.name, target.name)
         case "unlink", (path,):
             disk.unlinked(path.name)
-        case "sync_folder", _:
+        case "sync_folder", (folder,) if folder == disk.folder:
             disk.folder_synced()
         case _:
             return False
     return True
+
+
+def _places(data: bytes, every: int) -> list[int]:
+    """Where in a write it is torn; the zeros at its end are there already, or come to the same."""
+    written = len(data.rstrip(b"\0"))
+    return sorted({1, *range(every, written, every), written - 1, written})

@@ -8,6 +8,7 @@ from meshfleet.ledger import Ledger, Transaction, View
 from meshfleet.ledger.files import Files
 from meshfleet.model import Row
 from meshfleet.settings import Durability
+from tests.ledgers import ledger_at
 
 
 def message(message_id: str, payload: str = "hello") -> Row:
@@ -29,7 +30,7 @@ def quiet_ledger(file: Path, files: Files | None = None, durability: Durability 
 
     Its compaction thread is started by the first write, through this one method.
     """
-    ledger = Ledger(file, durability=durability, files=files)
+    ledger = ledger_at(file, durability=durability, files=files)
     ledger._compactor.written = lambda: None  # type: ignore[method-assign]
     return ledger
 

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from meshfleet.ledger import Ledger
 from meshfleet.ledger.files import Files
 from tests.ledger.rows import send, waiting
+from tests.ledgers import ledger_at
 
 
 def test_compaction_folds_the_journal_and_everybody_follows(ledger_file: Path) -> None:
-    one, two = Ledger(ledger_file), Ledger(ledger_file)
+    one, two = ledger_at(ledger_file), ledger_at(ledger_file)
     send(one, "m1")
     assert waiting(two) == ["m1"]
     assert one.compact()
@@ -27,7 +27,7 @@ def test_compaction_folds_the_journal_and_everybody_follows(ledger_file: Path) -
 
 
 def test_there_is_nothing_to_compact_twice(ledger_file: Path) -> None:
-    ledger = Ledger(ledger_file)
+    ledger = ledger_at(ledger_file)
     assert not ledger.compact()
     send(ledger, "m1")
     assert ledger.compact()
@@ -43,7 +43,7 @@ def test_a_ledger_compacts_by_itself_when_nobody_writes(ledger_file: Path) -> No
             if source.name == "agent-mesh.snapshot.tmp":
                 renamed.set()
 
-    ledger = Ledger(ledger_file, files=Watched())
+    ledger = ledger_at(ledger_file, files=Watched())
     send(ledger, "m1")
     assert renamed.wait(10)
     ledger.close()
@@ -51,7 +51,7 @@ def test_a_ledger_compacts_by_itself_when_nobody_writes(ledger_file: Path) -> No
 
 
 def test_what_is_written_while_the_snapshot_is_written_is_carried_over(ledger_file: Path) -> None:
-    other = Ledger(ledger_file)
+    other = ledger_at(ledger_file)
 
     class Interrupted(Files):
         def create(self, path: Path) -> int:
@@ -59,16 +59,16 @@ def test_what_is_written_while_the_snapshot_is_written_is_carried_over(ledger_fi
                 send(other, "m2")
             return super().create(path)
 
-    ledger = Ledger(ledger_file, files=Interrupted())
+    ledger = ledger_at(ledger_file, files=Interrupted())
     send(ledger, "m1")
     assert ledger.compact()
     assert "m2" not in json.loads(ledger_file.read_text())["messages"]
-    for each in (ledger, other, Ledger(ledger_file)):
+    for each in (ledger, other, ledger_at(ledger_file)):
         assert waiting(each) == ["m1", "m2"]
 
 
 def test_a_ledger_that_slept_through_several_compactions_wakes_up_right(ledger_file: Path) -> None:
-    sleeper, writer = Ledger(ledger_file), Ledger(ledger_file)
+    sleeper, writer = ledger_at(ledger_file), ledger_at(ledger_file)
     send(writer, "m0")
     assert waiting(sleeper) == ["m0"]
     for number in range(1, 6):
@@ -80,13 +80,13 @@ def test_a_ledger_that_slept_through_several_compactions_wakes_up_right(ledger_f
 
 
 def test_a_leftover_of_a_crashed_compaction_is_swept(ledger_file: Path) -> None:
-    ledger = Ledger(ledger_file)
+    ledger = ledger_at(ledger_file)
     send(ledger, "m1")
     (current,) = ledger_file.parent.glob("*.ndjson")
     ledger_file.with_name("agent-mesh.journal.2.ndjson").write_bytes(current.read_bytes())
     ledger_file.with_name("agent-mesh.snapshot.tmp").write_bytes(b"half a snap")
     assert ledger.compact()
-    assert waiting(ledger) == waiting(Ledger(ledger_file)) == ["m1"]
+    assert waiting(ledger) == waiting(ledger_at(ledger_file)) == ["m1"]
     assert sorted(path.name for path in ledger_file.parent.iterdir() if "json" in path.name) == [
         "agent-mesh.journal.2.ndjson",
         "agent-mesh.json",
@@ -116,21 +116,21 @@ class Failing(Files):
         self._reach("create")
         return super().create(path)
 
-    def append(self, fd: int, data: bytes) -> int:
-        self._reach("append")
-        return super().append(fd, data)
+    def write(self, fd: int, data: bytes, offset: int) -> int:
+        self._reach("write")
+        return super().write(fd, data, offset)
 
 
-@pytest.mark.parametrize("step", ["sync", "rename", "create", "append"])
+@pytest.mark.parametrize("step", ["sync", "rename", "create", "write"])
 def test_a_compaction_that_fails_leaves_the_ledger_as_it_was(ledger_file: Path, step: str) -> None:
     files = Failing(step)
-    ledger = Ledger(ledger_file, files=files)
+    ledger = ledger_at(ledger_file, files=files)
     send(ledger, "m1")
     files.broken = True
     with pytest.raises(Exception, match="free some space"):
         ledger.compact()
     files.broken = False
     send(ledger, "m2")
-    assert waiting(ledger) == waiting(Ledger(ledger_file)) == ["m1", "m2"]
+    assert waiting(ledger) == waiting(ledger_at(ledger_file)) == ["m1", "m2"]
     assert ledger.compact()
-    assert waiting(ledger) == waiting(Ledger(ledger_file)) == ["m1", "m2"]
+    assert waiting(ledger) == waiting(ledger_at(ledger_file)) == ["m1", "m2"]

@@ -50,8 +50,8 @@ def _scenarios() -> list[Any]:
 def test_a_process_that_ends_at_any_step_loses_and_doubles_nothing(tmp_path: Path, scenario: str) -> None:
     report = report_of("crash_harness", tmp_path, "crash", scenario)
     assert report["failures"] == []
-    # before and after each step, and at three places within each append
-    assert report["points"] == 2 * sum(report["steps"].values()) + 3 * report["steps"].get("append", 0)
+    # before and after each step, and at three places within each write
+    assert report["points"] == 2 * sum(report["steps"].values()) + 3 * report["steps"].get("write", 0)
     assert report["killed"] == report["points"] // 5
     assert report["runs"] == (report["points"] + 1) * len(AFTERMATHS)
 
@@ -72,7 +72,7 @@ def test_whatever_others_do_between_any_two_steps_nothing_is_lost_and_no_reader_
 ) -> None:
     report = report_of("crash_harness", tmp_path, "interrupt", scenario)
     assert report["failures"] == []
-    assert report["points"] == (sum(report["steps"].values()) + report["steps"].get("append", 0)) * len(INTRUSIONS)
+    assert report["points"] == (sum(report["steps"].values()) + report["steps"].get("write", 0)) * len(INTRUSIONS)
 
 
 @pytest.mark.parametrize("protocol", CAUGHT_BY)

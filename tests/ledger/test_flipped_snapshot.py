@@ -20,6 +20,7 @@ from meshfleet.ledger.files import Files
 from meshfleet.ledger.schema import TABLES
 from meshfleet.model import Row, attempt_key, receipt_key
 from tests.ledger.rows import bytes_of, message, send, waiting
+from tests.ledgers import ledger_at
 
 REFUSAL: Final = re.compile(
     r"agent-mesh\.(json|journal\.\d+\.ndjson) is damaged: .*(line \d+|continues in|starts after).*; nothing is written"
@@ -49,7 +50,7 @@ def one_row_of_each(transaction: Transaction) -> None:
 def pending(ledger_file: Path) -> Ledger:
     """A ledger at generation 3, of which transactions 11 and 12 are in the journal alone; it stays open."""
     ledger_file.write_text(json.dumps({"schema_version": 2, "votes": {"v": 1}}))
-    ledger = Ledger(ledger_file)
+    ledger = ledger_at(ledger_file)
     ledger._compactor.written = lambda: None  # type: ignore[method-assign]
     ledger.transact(one_row_of_each)
     assert ledger.compact()
@@ -129,7 +130,7 @@ def test_a_flipped_byte_is_refused_by_name_or_leaves_a_ledger_with_every_row(
         assert bytes_of(ledger_file.parent) == before, f"byte {place}"
     assert refused > len(whole) / 20
     ledger_file.write_bytes(whole)
-    assert content(pending) == content(Ledger(ledger_file)) == expected(json.loads(whole))
+    assert content(pending) == content(ledger_at(ledger_file)) == expected(json.loads(whole))
 
 
 @pytest.mark.parametrize("name", list(HEADER_LINES))
@@ -139,7 +140,7 @@ def test_a_wrong_number_in_the_heading_loses_no_transaction(
 ) -> None:
     whole = ledger_file.read_bytes()
     ledger_file.write_bytes(re.sub(rb'"%b":\d+' % name.encode(), b'"%b":%d' % (name.encode(), number), whole))
-    both = (pending, Ledger(ledger_file))
+    both = (pending, ledger_at(ledger_file))
     if name in {"generation", "seq"} and number != json.loads(whole)[name]:
         _refused(both, rf"{number}\b|whole number|generation")
     elif name == "schema_version" and number < 2:
@@ -152,12 +153,12 @@ def test_a_wrong_number_in_the_heading_loses_no_transaction(
             ledger_file.write_bytes(whole)
         send(both[1], "m13")
         assert both[0].compact()
-        assert waiting(both[0]) == waiting(both[1]) == waiting(Ledger(ledger_file))
+        assert waiting(both[0]) == waiting(both[1]) == waiting(ledger_at(ledger_file))
         assert waiting(both[0])[-3:] == ["m11", "m12", "m13"]
         return
     ledger_file.write_bytes(whole)
     send(pending, "m13")
-    assert waiting(pending) == waiting(Ledger(ledger_file))
+    assert waiting(pending) == waiting(ledger_at(ledger_file))
     assert waiting(pending)[-3:] == ["m11", "m12", "m13"]
 
 
@@ -171,7 +172,7 @@ def _refused(ledgers: tuple[Ledger, Ledger], text: str) -> None:
 def test_a_ledger_of_ours_without_one_of_its_names_is_refused(ledger_file: Path, pending: Ledger, name: str) -> None:
     whole = ledger_file.read_bytes()
     ledger_file.write_bytes(whole.replace(b'\n"%b":' % name.encode(), b'\n"%bx":' % name[:-1].encode()))
-    for ledger in (pending, Ledger(ledger_file)):
+    for ledger in (pending, ledger_at(ledger_file)):
         with pytest.raises(Corrupt, match=f"line 1: .*no {name}"):
             content(ledger)
 
@@ -190,11 +191,11 @@ def test_a_leftover_journal_does_not_make_a_wrong_generation_right(ledger_file: 
             """Nobody is left who could clean up."""
 
     with pytest.raises(Died):
-        Ledger(ledger_file, files=Dying()).compact()
+        ledger_at(ledger_file, files=Dying()).compact()
     assert ledger_file.with_name("agent-mesh.journal.4.ndjson").exists()
     send(pending, "m13")
     ledger_file.write_bytes(ledger_file.read_bytes().replace(b'"generation":3', b'"generation":4'))
-    for ledger in (pending, Ledger(ledger_file)):
+    for ledger in (pending, ledger_at(ledger_file)):
         with pytest.raises(Corrupt, match=r"journal\.4\.ndjson is damaged"):
             waiting(ledger)
 
@@ -207,7 +208,7 @@ def test_a_row_that_is_there_twice_is_refused(ledger_file: Path, pending: Ledger
     else:
         text = text.replace('"m9":{', '"m10":{')
     ledger_file.write_text(text)
-    for ledger in (pending, Ledger(ledger_file)):
+    for ledger in (pending, ledger_at(ledger_file)):
         with pytest.raises(Corrupt, match="m10 is there twice"):
             content(ledger)
 
@@ -215,7 +216,7 @@ def test_a_row_that_is_there_twice_is_refused(ledger_file: Path, pending: Ledger
 def test_a_ledger_may_be_reformatted_by_hand(ledger_file: Path, pending: Ledger) -> None:
     document = json.loads(ledger_file.read_text())
     ledger_file.write_text(json.dumps(dict(reversed(document.items())), indent=2))
-    for ledger in (pending, Ledger(ledger_file)):
+    for ledger in (pending, ledger_at(ledger_file)):
         assert content(ledger) == expected(document)
 
 

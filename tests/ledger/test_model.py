@@ -11,6 +11,7 @@ import os
 import shutil
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ from meshfleet.ledger import journal as journal_lines
 from meshfleet.ledger.journal import Damaged, Header, Operation, Record
 from meshfleet.ledger.schema import TABLES
 from meshfleet.ledger.state import State, View
+from tests.ledger.journals import write_behind, written_in
 from tests.ledger.naive import (
     INDEXED,
     NaiveLedger,
@@ -43,6 +45,7 @@ from tests.ledger.naive import (
 )
 from tests.ledger.rows import quiet_ledger
 from tests.ledger.watched_files import UnsyncedFiles
+from tests.ledgers import closing_ledgers
 
 SLOTS: Final = 4
 """How many ledgers are open at once, at most."""
@@ -75,6 +78,8 @@ class Ledgers(RuleBasedStateMachine):
         self.since: list[Operation] = []
         self.torn = False
         self.edits = 0
+        self.closing = ExitStack()
+        self.closing.enter_context(closing_ledgers())
 
     @initialize(document=st.sampled_from([None, {}, {"novelty": [1, "two"]}]))
     def begin(self, document: dict[str, Any] | None) -> None:
@@ -87,6 +92,7 @@ class Ledgers(RuleBasedStateMachine):
     def teardown(self) -> None:
         for slot in range(SLOTS):
             self.abandon(slot)
+        self.closing.close()
         shutil.rmtree(self.folder)
 
     # -- processes --------------------------------------------------------------------------------------------------
@@ -197,8 +203,7 @@ class Ledgers(RuleBasedStateMachine):
     def tear(self, changes: list[Operation], part: float) -> None:
         """A process died while it wrote: any part of a line but its newline."""
         line = journal_lines.encode_record(10_000, changes)
-        with self.journal.open("ab") as file:
-            file.write(line[: 1 + int(part * (len(line) - 1))])
+        write_behind(self.journal, line[: 1 + int(part * (len(line) - 1))])
         self.torn = True
 
     @precondition(lambda self: self.file.exists())
@@ -227,7 +232,7 @@ class Ledgers(RuleBasedStateMachine):
     def leave_what_a_crashed_compaction_leaves(self, away: int, part: float, name: str) -> None:
         """A part of a snapshot, and the journal of the next generation, or that of the last one."""
         self.folder.joinpath(name).write_bytes(self.file.read_bytes()[:100])
-        line, _, records = self.journal.read_bytes().partition(b"\n")
+        line, _, records = written_in(self.journal).partition(b"\n")
         header = journal_lines.decode_header(line)
         _, _, tail = records.rpartition(b"\n")
         whole = records.removesuffix(tail)

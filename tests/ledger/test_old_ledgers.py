@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from meshfleet.model import ORCHESTRATOR
 from meshfleet.settings import beside
 from tests.ledger.rows import bytes_of, message, quiet_ledger, send
 from tests.ledger.v2_reader import read_as_v2
+from tests.ledgers import ledger_at
 from tests.mesh.fleets import row as row_of
 from tests.server.serving import environ_for, raw_server, refusal_in, said_in
 
@@ -185,7 +187,7 @@ def a_newer_one_of_ours(ledger_file: Path) -> None:
 @pytest.mark.parametrize("make", [a_newer_one_of_v09, a_newer_one_of_ours])
 def test_a_newer_ledger_is_read_and_nothing_writes_to_it(make: Callable[[Path], None], ledger_file: Path) -> None:
     make(ledger_file)
-    ledger = Ledger(ledger_file)
+    ledger = ledger_at(ledger_file)
     assert len(list_fleets(ledger)["fleets"]) >= 2
     # taking the locks leaves their files, and nothing else
     for _ in range(2):
@@ -260,14 +262,14 @@ def test_a_ledger_deleted_under_a_running_server_is_noticed(tmp_path: Path) -> N
     aside = tmp_path / "aside.json"
     # while somebody else compacts, the server does not, and the journal alone holds what is sent
     compacting = LedgerLock(beside(file, "compact.lock"))
-    with raw_server(environ_for(file)) as server, compacting.held(1000):
+    with raw_server(environ_for(file)) as server, closing(compacting), compacting.held(1000):
         said_in(_hello(server, fleet_id, agent_id))
         file.rename(aside)
         for told in (
             refusal_in(server.call("fleet_status", fleet_id=fleet_id)),
             refusal_in(_hello(server, fleet_id, agent_id)),
         ):
-            assert "agent-mesh.json is damaged: it is gone, but agent-mesh.journal.1.ndjson holds transactions" in told
+            assert "agent-mesh.json is damaged: it is gone, but agent-mesh.journal.1.ndjson continues it" in told
         assert not file.exists()
         aside.rename(file)
         assert len(said_in(server.call("get_inbox", agent_id=agent_id))["messages"]) == 1

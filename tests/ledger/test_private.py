@@ -12,11 +12,13 @@ import pytest
 
 from meshfleet.agents.launch import launch
 from meshfleet.errors import Invalid, MeshfleetError, Unavailable
-from meshfleet.ledger import Ledger, Transaction
+from meshfleet.ledger import Transaction
 from meshfleet.ledger.files import Files
 from meshfleet.ledger.repair import repair
 from tests.agents.agents_helpers import end_of, order, run_dir
+from tests.ledger.journals import write_behind
 from tests.ledger.rows import message, quiet_ledger, send, waiting
+from tests.ledgers import ledger_at
 
 PRECIOUS: Final = b"not the ledger's\n"
 
@@ -71,8 +73,7 @@ def test_every_file_and_folder_is_its_owners_alone_whatever_the_umask(tmp_path: 
     send(ledger, "m2")
     file.write_text('{"schema_version": 2}')
     send(ledger, "m3")
-    with next(iter(file.parent.glob("*.ndjson"))).open("ab") as journal:
-        journal.write(b"damage\n")
+    write_behind(next(iter(file.parent.glob("*.ndjson"))), b"damage\n")
     repair(file)
     assert files.wrong == {}
     assert wrong_modes_in(home) == {}
@@ -184,7 +185,7 @@ def test_a_file_that_was_a_symlink_works_once_the_file_itself_is_there(ledger_fi
     ledger_file.unlink()
     moved.rename(ledger_file)
     send(ledger, "m3")
-    assert waiting(ledger) == waiting(Ledger(ledger_file)) == ["m1", "m3"]
+    assert waiting(ledger) == waiting(ledger_at(ledger_file)) == ["m1", "m3"]
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])

@@ -5,16 +5,16 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from meshfleet.ledger import Ledger
 from tests.ledger.processes import start_writer
 from tests.ledger.rows import waiting
+from tests.ledgers import ledger_at
 
 
 def test_four_processes_write_at_once_and_lose_nothing(ledger_file: Path) -> None:
     writers = [start_writer(ledger_file, f"w{number}", 200) for number in range(4)]
     acknowledged = [line for writer in writers for line in writer.communicate(timeout=60)[0].split()]
     assert all(writer.returncode == 0 for writer in writers)
-    arrived = waiting(Ledger(ledger_file))
+    arrived = waiting(ledger_at(ledger_file))
     assert sorted(arrived) == sorted(line for line in acknowledged if line != "closing")
     for number in range(4):
         own = [message_id for message_id in arrived if message_id.startswith(f"w{number}-")]
@@ -36,7 +36,7 @@ def test_writers_killed_at_random_lose_nothing_they_acknowledged(ledger_file: Pa
             writer.stdout.close()
             writer.wait(60)
     wanted = {line.strip() for line in acknowledged}
-    arrived = waiting(Ledger(ledger_file))
+    arrived = waiting(ledger_at(ledger_file))
     assert len(arrived) == len(set(arrived))
     assert wanted <= set(arrived)
     assert len(wanted) > 18

@@ -18,9 +18,12 @@ from meshfleet.errors import Busy, Unavailable
 from meshfleet.ledger import Ledger
 from meshfleet.ledger.files import Files
 from meshfleet.settings import Durability
+from tests.descriptors import open_descriptors, opened_since
 from tests.ledger.confined import run_confined
+from tests.ledger.journals import write_behind, written_in
 from tests.ledger.rows import quiet_ledger, send, waiting
 from tests.ledger.watched_files import Step, WatchedFiles
+from tests.ledgers import closing_ledgers, ledger_at
 
 
 class FullDisk(Files):
@@ -28,33 +31,33 @@ class FullDisk(Files):
 
     room: int | None = None
 
-    def append(self, fd: int, data: bytes) -> int:
+    def write(self, fd: int, data: bytes, offset: int) -> int:
         if self.room is None:
-            return super().append(fd, data)
+            return super().write(fd, data, offset)
         if self.room == 0:
             raise OSError(errno.ENOSPC, "No space left on device")
-        return super().append(fd, data[: self.room])
+        return super().write(fd, data[: self.room], offset)
 
 
 @pytest.mark.parametrize("room", [0, 1, 40])
 def test_a_full_disk_fails_the_call_and_leaves_nothing_behind(ledger_file: Path, room: int) -> None:
     files = FullDisk()
-    ledger = Ledger(ledger_file, files=files)
+    ledger = ledger_at(ledger_file, files=files)
     send(ledger, "m1")
     (journal,) = ledger_file.parent.glob("*.ndjson")
-    before = journal.read_bytes()
+    before = written_in(journal)
     files.room = room
     with pytest.raises(Unavailable, match="free some space"):
         send(ledger, "m2")
-    assert journal.read_bytes() == before
-    assert waiting(ledger) == waiting(Ledger(ledger_file)) == ["m1"]
+    assert written_in(journal) == before
+    assert waiting(ledger) == waiting(ledger_at(ledger_file)) == ["m1"]
     files.room = None
     send(ledger, "m3")
-    assert waiting(ledger) == waiting(Ledger(ledger_file)) == ["m1", "m3"]
+    assert waiting(ledger) == waiting(ledger_at(ledger_file)) == ["m1", "m3"]
 
 
 def test_a_lock_that_stays_held_is_refused_within_the_deadline(ledger_file: Path) -> None:
-    ledger = Ledger(ledger_file, lock_timeout_ms=50)
+    ledger = ledger_at(ledger_file, lock_timeout_ms=50)
     send(ledger, "m1")
     fd = os.open(ledger_file.with_name("agent-mesh.lock"), os.O_RDWR)
     fcntl.flock(fd, fcntl.LOCK_EX)
@@ -67,7 +70,7 @@ def test_a_lock_that_stays_held_is_refused_within_the_deadline(ledger_file: Path
 
 
 def test_a_lock_whose_file_was_deleted_still_excludes(ledger_file: Path) -> None:
-    one, two = Ledger(ledger_file), Ledger(ledger_file, lock_timeout_ms=50)
+    one, two = ledger_at(ledger_file), ledger_at(ledger_file, lock_timeout_ms=50)
     send(one, "m1")
 
     def delete_the_lock_and_let_the_other_try(_: object) -> None:
@@ -82,7 +85,7 @@ def test_a_lock_whose_file_was_deleted_still_excludes(ledger_file: Path) -> None
 def test_a_folder_that_can_not_be_made_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Unavailable, match=r"can't create .*MESHFLEET_DATA_FILE"):
-        send(Ledger(tmp_path / "file" / "agent-mesh.json"), "m1")
+        send(ledger_at(tmp_path / "file" / "agent-mesh.json"), "m1")
 
 
 # -- whichever step is refused --------------------------------------------------------------------------------------
@@ -111,8 +114,9 @@ class RefusingDisk(WatchedFiles):
         if self.left != -1:
             return step(*args)
         self.refused = True
-        if name == "append" and self.short:
-            return step(args[0], args[1][: len(args[1]) // 2])
+        if name == "write" and self.short:
+            fd, data, offset = args
+            return step(fd, data[: len(data) // 2], offset)
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
@@ -142,12 +146,30 @@ def a_rewriting_by_v090(ledger: Ledger) -> None:
 def a_torn_tail(ledger: Ledger) -> None:
     send(ledger, "m1")
     (path,) = ledger.data_file.parent.glob("*.ndjson")
-    with path.open("ab") as file:
-        file.write(b'{"seq":2,"ops":[')
+    write_behind(path, b'{"seq":2,"ops":[')
 
 
 def send_one_more(ledger: Ledger) -> None:
     send(ledger, "new")
+
+
+def refuse_one_step(ledger_file: Path, disk: RefusingDisk, before: Deed, deed: Deed, *, short: bool) -> None:
+    """Have a disk refuse it, and see that everybody agrees on what is there, and goes on."""
+    ledger_file.parent.mkdir()
+    ledger = quiet_ledger(ledger_file, disk, Durability.POWER)
+    before(ledger)
+    stood = set(waiting(quiet_ledger(ledger_file)))
+    disk.refuse(short=short)
+    # what may fail without harm is not refused: a tail cut back, a leftover swept
+    with suppress(Unavailable):
+        deed(ledger)
+    disk.left = None
+    assert waiting(ledger) == waiting(quiet_ledger(ledger_file))
+    assert stood <= set(waiting(ledger)) <= stood | {"new"}
+    send(ledger, "last")
+    assert ledger.compact()
+    assert waiting(ledger) == waiting(quiet_ledger(ledger_file))
+    assert waiting(ledger).count("last") == 1
 
 
 @pytest.mark.parametrize("short", [False, True])
@@ -162,27 +184,15 @@ def send_one_more(ledger: Ledger) -> None:
         a_torn_tail,
     ],
 )
-def test_whichever_step_is_refused_the_call_says_so_and_memory_and_disk_agree(
+def test_whichever_step_is_refused_the_call_says_so_memory_and_disk_agree_and_nothing_stays_open(
     tmp_path: Path, before: Deed, deed: Deed, short: bool
 ) -> None:
     for number in range(100):
-        folder = tmp_path / str(number)
-        folder.mkdir()
         disk = RefusingDisk(number)
-        ledger = quiet_ledger(folder / "agent-mesh.json", disk, Durability.POWER)
-        before(ledger)
-        stood = set(waiting(quiet_ledger(ledger.data_file)))
-        disk.refuse(short=short)
-        # what may fail without harm is not refused: a tail cut back, a leftover swept
-        with suppress(Unavailable):
-            deed(ledger)
-        disk.left = None
-        assert waiting(ledger) == waiting(quiet_ledger(ledger.data_file))
-        assert stood <= set(waiting(ledger)) <= stood | {"new"}
-        send(ledger, "last")
-        assert ledger.compact()
-        assert waiting(ledger) == waiting(quiet_ledger(ledger.data_file))
-        assert waiting(ledger).count("last") == 1
+        held = open_descriptors()
+        with closing_ledgers():
+            refuse_one_step(tmp_path / str(number) / "agent-mesh.json", disk, before, deed, short=short)
+        assert opened_since(held) == [], f"after step {number} was refused"
         if not disk.refused:
             return
     pytest.fail("it takes more than a hundred steps")
@@ -207,12 +217,12 @@ def test_a_file_that_may_not_grow_fails_the_write_and_is_cut_back(ledger_file: P
 ledger = quiet_ledger(FILE)
 send(ledger, "m1")
 (journal,) = FOLDER.glob("*.ndjson")
-for room in (0, 1, 100):
-    before = journal.read_bytes()
-    limit(len(before) + room)
+for more in (0, 1, 100):
+    before = written_in(journal)
+    limit(journal.stat().st_size + more)
     with pytest.raises(Unavailable, match="ulimit -f|bytes fitted"):
-        send(ledger, "m2")
-    assert journal.read_bytes() == before
+        send(ledger, "m2", "x" * 60_000)
+    assert written_in(journal) == before
     agree(ledger, ["m1"])
 limit(resource.RLIM_INFINITY)
 send(ledger, "m3")
@@ -323,17 +333,17 @@ send(ledger, "m1", "x" * 10_000)
 
 fill()
 (journal,) = FOLDER.glob("*.ndjson")
-before = journal.read_bytes()
+before = written_in(journal)
 with pytest.raises(Unavailable, match="free some space"):
-    send(ledger, "m2", "x" * 10_000)
-assert journal.read_bytes() == before
+    send(ledger, "m2", "x" * 60_000)
+assert written_in(journal) == before
 agree(ledger, ["m1"])
 
 for leave in (0, 4096, 12_288):
     fill(leave)
     with pytest.raises(Unavailable, match="free some space"):
         ledger.compact()
-    assert journal.read_bytes() == before
+    assert written_in(journal) == before
     assert sorted(path.name for path in FOLDER.glob("*.ndjson")) == [journal.name]
     agree(ledger, ["m1"])
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from meshfleet.errors import Busy, MeshfleetError
-from meshfleet.ledger import Ledger
 from tests.ledger.confined import start_confined
 from tests.ledger.rows import bytes_of, quiet_ledger, send, waiting
+from tests.ledgers import ledger_at
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def goes_on(process: subprocess.Popen[str]) -> None:
 def test_a_process_stopped_inside_a_transaction_makes_others_busy_and_keeps_nobody_from_reading(
     ledger_file: Path,
 ) -> None:
-    one, two = Ledger(ledger_file, lock_timeout_ms=300), quiet_ledger(ledger_file)
+    one, two = ledger_at(ledger_file, lock_timeout_ms=300), quiet_ledger(ledger_file)
     send(one, "m1")
     with stopped_inside(ledger_file, "ledger.transact(rule)") as process:
         for _ in range(2):
@@ -73,18 +73,18 @@ def test_a_process_stopped_inside_a_transaction_makes_others_busy_and_keeps_nobo
                 send(one, "m2")
             assert 0.3 <= time.monotonic() - started < 1
         started = time.monotonic()
-        assert waiting(one) == waiting(two) == waiting(Ledger(ledger_file)) == ["m1"]
+        assert waiting(one) == waiting(two) == waiting(ledger_at(ledger_file)) == ["m1"]
         assert time.monotonic() - started < 0.2
         goes_on(process)
     send(one, "m3")
     send(two, "m4")
-    assert waiting(one) == waiting(two) == waiting(Ledger(ledger_file)) == ["m1", "stopped", "m3", "m4"]
+    assert waiting(one) == waiting(two) == waiting(ledger_at(ledger_file)) == ["m1", "stopped", "m3", "m4"]
 
 
 def test_threads_that_wait_for_a_stopped_process_are_all_refused_within_one_deadline_and_readers_are_not_kept(
     ledger_file: Path,
 ) -> None:
-    ledger = Ledger(ledger_file, lock_timeout_ms=500)
+    ledger = ledger_at(ledger_file, lock_timeout_ms=500)
     send(ledger, "m1")
     ended: list[float] = []
     refused: list[MeshfleetError] = []
@@ -109,7 +109,7 @@ def test_threads_that_wait_for_a_stopped_process_are_all_refused_within_one_dead
         assert max(ended) < 1
         goes_on(process)
     send(ledger, "m3")
-    assert waiting(ledger) == waiting(Ledger(ledger_file)) == ["m1", "stopped", "m3"]
+    assert waiting(ledger) == waiting(ledger_at(ledger_file)) == ["m1", "stopped", "m3"]
 
 
 def test_a_process_stopped_inside_a_compaction_keeps_nobody_from_writing(ledger_file: Path) -> None:
@@ -121,12 +121,12 @@ def test_a_process_stopped_inside_a_compaction_keeps_nobody_from_writing(ledger_
         assert waiting(ledger) == ["m1", "m2"]
         goes_on(process)
     send(ledger, "m3")
-    assert waiting(ledger) == waiting(Ledger(ledger_file)) == ["m1", "m2", "m3"]
+    assert waiting(ledger) == waiting(ledger_at(ledger_file)) == ["m1", "m2", "m3"]
     assert ledger.compact()
 
 
 def test_what_could_not_be_written_leaves_the_bytes_as_they_were(ledger_file: Path) -> None:
-    ledger = Ledger(ledger_file, lock_timeout_ms=50)
+    ledger = ledger_at(ledger_file, lock_timeout_ms=50)
     send(ledger, "m1")
     before = bytes_of(ledger_file.parent)
     with stopped_inside(ledger_file, "ledger.transact(rule)"):

@@ -10,19 +10,20 @@ from pathlib import Path
 import pytest
 
 from meshfleet.errors import Conflict, Corrupt, Invalid
-from meshfleet.ledger import Ledger, Transaction
+from meshfleet.ledger import Transaction
 from tests.ledger.rows import message, send, waiting
+from tests.ledgers import ledger_at
 
 
 def test_what_was_written_is_read_by_the_same_ledger_by_another_and_by_a_fresh_one(ledger_file: Path) -> None:
-    one, two = Ledger(ledger_file), Ledger(ledger_file)
+    one, two = ledger_at(ledger_file), ledger_at(ledger_file)
     send(one, "m1")
     send(two, "m2")
-    assert waiting(one) == waiting(two) == waiting(Ledger(ledger_file)) == ["m1", "m2"]
+    assert waiting(one) == waiting(two) == waiting(ledger_at(ledger_file)) == ["m1", "m2"]
 
 
 def test_a_rule_that_raises_leaves_nothing_behind(ledger_file: Path) -> None:
-    ledger = Ledger(ledger_file)
+    ledger = ledger_at(ledger_file)
     send(ledger, "m1")
     before = _bytes_of(ledger_file.parent)
 
@@ -39,7 +40,7 @@ def test_a_rule_that_raises_leaves_nothing_behind(ledger_file: Path) -> None:
 
 
 def test_a_rule_sees_its_own_changes(ledger_file: Path) -> None:
-    ledger = Ledger(ledger_file)
+    ledger = ledger_at(ledger_file)
     send(ledger, "m1")
 
     def rule(transaction: Transaction) -> tuple[list[str], list[str], list[str]]:
@@ -58,7 +59,7 @@ def test_a_rule_sees_its_own_changes(ledger_file: Path) -> None:
 
 
 def test_a_transaction_inside_a_transaction_is_refused(ledger_file: Path) -> None:
-    ledger = Ledger(ledger_file)
+    ledger = ledger_at(ledger_file)
     with pytest.raises(RuntimeError, match="of its own"):
         ledger.transact(lambda _: ledger.transact(lambda _: None))
     send(ledger, "m1")
@@ -66,7 +67,7 @@ def test_a_transaction_inside_a_transaction_is_refused(ledger_file: Path) -> Non
 
 
 def test_reading_a_ledger_that_does_not_exist_creates_nothing(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path / "nowhere" / "agent-mesh.json")
+    ledger = ledger_at(tmp_path / "nowhere" / "agent-mesh.json")
     assert waiting(ledger) == []
     ledger.close()
     assert not (tmp_path / "nowhere").exists()
@@ -75,7 +76,7 @@ def test_reading_a_ledger_that_does_not_exist_creates_nothing(tmp_path: Path) ->
 def test_the_snapshot_is_readable_json_with_its_numbers_first_and_everything_private(
     ledger_file: Path,
 ) -> None:
-    ledger = Ledger(ledger_file)
+    ledger = ledger_at(ledger_file)
     send(ledger, "m1", "ünï\u2028code")
     ledger.close()
     document = json.loads(ledger_file.read_text())
@@ -88,7 +89,7 @@ def test_the_snapshot_is_readable_json_with_its_numbers_first_and_everything_pri
 
 
 def test_events_are_told_once_the_transaction_stands(ledger_file: Path) -> None:
-    ledger = Ledger(ledger_file)
+    ledger = ledger_at(ledger_file)
 
     def rule(transaction: Transaction) -> None:
         transaction.put("messages", "m1", message("m1"))
@@ -104,7 +105,7 @@ def test_events_are_told_once_the_transaction_stands(ledger_file: Path) -> None:
 def test_a_ledger_of_a_newer_schema_is_read_and_never_written(ledger_file: Path) -> None:
     document = {"schema_version": 3, "messages": {"m1": message("m1")}, "inboxes": {"b": ["m1"]}}
     ledger_file.write_text(json.dumps(document))
-    ledger = Ledger(ledger_file)
+    ledger = ledger_at(ledger_file)
     assert waiting(ledger) == ["m1"]
     with pytest.raises(Conflict, match="upgrade meshfleet"):
         send(ledger, "m2")
@@ -120,20 +121,20 @@ def test_unknown_fields_and_tables_survive_a_load_a_transaction_and_a_compaction
         "novelty": [1, 2],
     }
     ledger_file.write_text(json.dumps(document))
-    ledger = Ledger(ledger_file)
+    ledger = ledger_at(ledger_file)
     send(ledger, "m2")
     assert ledger.compact()
     ledger.close()
     after = json.loads(ledger_file.read_text())
     assert after["messages"]["m1"]["colour"] == "green"
     assert (after["votes"], after["novelty"]) == ({"v1": {"yes": 3}}, [1, 2])
-    assert waiting(Ledger(ledger_file)) == ["m2"]
+    assert waiting(ledger_at(ledger_file)) == ["m2"]
 
 
 def test_a_lone_surrogate_in_an_old_ledger_survives(ledger_file: Path) -> None:
     document = {"schema_version": 2, "messages": {"m1": message("m1", "\ud800")}}
     ledger_file.write_text(json.dumps(document))
-    ledger = Ledger(ledger_file)
+    ledger = ledger_at(ledger_file)
     send(ledger, "m2")
     ledger.transact(lambda tx: tx.put("messages", "m1", {**(tx.get("messages", "m1") or {}), "acknowledged": True}))
     ledger.close()
@@ -146,16 +147,16 @@ def _bytes_of(folder: Path) -> dict[str, bytes]:
 
 def test_a_name_with_the_signs_of_a_pattern_is_a_name_like_any_other(tmp_path: Path) -> None:
     ledger_file = tmp_path / "m[1]*.json"
-    send(Ledger(ledger_file), "m1")
-    assert waiting(Ledger(ledger_file)) == ["m1"]
+    send(ledger_at(ledger_file), "m1")
+    assert waiting(ledger_at(ledger_file)) == ["m1"]
     ledger_file.unlink()
     with pytest.raises(Corrupt, match="is gone, but"):
-        waiting(Ledger(ledger_file))
+        waiting(ledger_at(ledger_file))
 
 
 def test_a_named_pipe_in_place_of_the_event_log_keeps_nobody_waiting(ledger_file: Path) -> None:
     os.mkfifo(ledger_file.with_name("agent-mesh.events.log"))
-    ledger = Ledger(ledger_file)
+    ledger = ledger_at(ledger_file)
 
     def rule(transaction: Transaction) -> None:
         transaction.put("messages", "m1", message("m1"))

@@ -12,11 +12,12 @@ from meshfleet.mesh.lifecycle import begin_next_attempt
 from meshfleet.mesh.messages import Draft, get_inbox, send_message
 from meshfleet.model import Row, SupervisorRow
 from meshfleet.settings import Durability
+from tests.ledgers import ledger_at
 
 
 def open_ledger(ledger_file: Path) -> Ledger:
     """A ledger that does not wait for the disk."""
-    return Ledger(ledger_file, durability=Durability.PROCESS)
+    return ledger_at(ledger_file, durability=Durability.PROCESS)
 
 
 def supervisor(pid: int = 1) -> SupervisorRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshfleet.errors import Invalid, NotFound
-from meshfleet.mesh.fleets import AgentSpec, collect_results, create_fleet, fleet_status, list_fleets
-from meshfleet.mesh.lifecycle import Outcome, settle_attempt, status_of_fleet
+from meshfleet.mesh.fleets import (
+    AgentSpec,
+    collect_results,
+    create_fleet,
+    fleet_status,
+    list_fleets,
+    set_fleet_timeout,
+)
+from meshfleet.mesh.lifecycle import LONGEST_TIMEOUT_MS, Outcome, settle_attempt, status_of_fleet, time_limit_ms
 from meshfleet.model import AgentStatus, FleetStatus
 from tests.mesh.fleets import bytes_of, events_in, fleet_of, open_ledger, row, start_all, supervisor
 
@@ -150,3 +158,24 @@ def test_a_fleet_s_status_does_not_depend_on_the_order_of_its_agents(
     shuffled = list(statuses)
     chance.shuffle(shuffled)  # type: ignore[attr-defined]
     assert status_of_fleet(shuffled) is status_of_fleet(statuses)
+
+
+@pytest.mark.parametrize("limit", [0, -1, LONGEST_TIMEOUT_MS + 1, 10**30, 10**4000], ids=lambda n: str(n)[:40])
+def test_a_time_limit_that_no_clock_reaches_is_refused_and_nothing_is_written(ledger_file: Path, limit: int) -> None:
+    ledger = open_ledger(ledger_file)
+    fleet_id, _ = fleet_of(ledger, "A")
+    before = bytes_of(ledger_file.parent)
+    with pytest.raises(
+        Invalid, match=r"^timeout_ms is -?\d{1,81}(\.\.\.)?; it has to be a number of milliseconds from 1"
+    ):
+        set_fleet_timeout(ledger, fleet_id, limit)
+    assert bytes_of(ledger_file.parent) == before
+    set_fleet_timeout(ledger, fleet_id, LONGEST_TIMEOUT_MS)
+    assert time_limit_ms(ledger, fleet_id, None) == LONGEST_TIMEOUT_MS
+
+
+@pytest.mark.parametrize("limit", ["soon", 0, -5, 1.5, True, None, [], 10**30])
+def test_a_time_limit_of_another_program_that_is_none_counts_as_none(ledger_file: Path, limit: object) -> None:
+    fleet = {"id": "f", "status": "running", "created_at": 1, "timeout_ms": limit}
+    ledger_file.write_text(json.dumps({"schema_version": 2, "fleets": {"f": fleet}}))
+    assert time_limit_ms(open_ledger(ledger_file), "f", 70) == 70

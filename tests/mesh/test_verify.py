@@ -9,12 +9,16 @@ from typing import Any, Final
 
 import pytest
 
-from meshfleet.ledger import Ledger
+from meshfleet.mesh.fleets import AgentSpec
 from meshfleet.mesh.lifecycle import Outcome, settle_attempt
 from meshfleet.mesh.receipts import ack_message, write_receipt
+from meshfleet.mesh.routing import record_routing_outcome, register_capability
+from meshfleet.mesh.templates import TemplateDraft, delete_fleet_template, save_fleet_template
 from meshfleet.mesh.verify import Severity, verify
 from meshfleet.model import Reason
+from tests.ledger.journals import write_behind
 from tests.ledger.processes import start_writer
+from tests.ledgers import ledger_at
 from tests.mesh.fleets import bytes_of, fleet_of, open_ledger, send, start_all
 
 Document = dict[str, Any]
@@ -37,20 +41,16 @@ def lived_in(ledger_file: Path) -> Document:
     fleet_of(ledger, "D", "E")
     start_all(ledger)
     fleet_of(ledger, "F")
-    ledger.transact(_add_what_later_rules_write(a, fleet_id))
+    for agents in ([AgentSpec("A", "go")], [AgentSpec("A", "go"), AgentSpec("B", "go")]):
+        save_fleet_template(ledger, TemplateDraft("duo", agents))
+    save_fleet_template(ledger, TemplateDraft("gone", [AgentSpec("A", "go")]))
+    delete_fleet_template(ledger, "gone")
+    register_capability(ledger, agent_id=a, fleet_id=fleet_id, role="A", skills=["sql"])
+    for success in (True, False, True):
+        record_routing_outcome(ledger, a, "sql", success)
     ledger.close()
     document: Document = json.loads(ledger_file.read_text())
     return document
-
-
-def _add_what_later_rules_write(agent_id: str, fleet_id: str) -> Callable[[Any], None]:
-    def rule(transaction: Any) -> None:
-        template = {"name": "duo", "description": "", "agents": [], "created_at": 1, "version": 2}
-        transaction.put("templates", "duo@v2", template)
-        capability = {"agent_id": agent_id, "fleet_id": fleet_id, "role": "A", "skills": ["sql"], "registered_at": 1}
-        transaction.put("capabilities", agent_id, capability)
-
-    return rule
 
 
 def first(document: Document, table: str, **wanted: Any) -> Document:
@@ -185,6 +185,13 @@ CONTRADICTIONS: Final[list[tuple[str, Callable[[Document], None]]]] = [
     ("capability-key", rename_first("capabilities")),
     ("capability-skills", lambda document: first(document, "capabilities").update(skills=[1])),
     ("capability-orphan", lambda document: document["capabilities"].update(_capability("ghost"))),
+    ("template-agents", lambda document: document["templates"]["duo@v1"].update(agents=[])),
+    ("template-agents", lambda document: document["templates"]["duo@v2"]["agents"][1].update(role=" ")),
+    ("outcome-key", rename_first("outcomes")),
+    ("outcome-count", lambda document: first(document, "outcomes").update(failures=-1)),
+    ("outcome-count", lambda document: first(document, "outcomes").update(successes=1.5)),
+    ("outcome-empty", lambda document: first(document, "outcomes").update(successes=0, failures=0)),
+    ("outcome-orphan", lambda document: document["outcomes"].update(_outcome("ghost"))),
 ]
 
 
@@ -194,6 +201,11 @@ def _template(name: str) -> Document:
 
 def _capability(agent_id: str) -> Document:
     return {agent_id: {"agent_id": agent_id, "fleet_id": "f", "role": "r", "skills": []}}
+
+
+def _outcome(agent_id: str) -> Document:
+    row = {"agent_id": agent_id, "capability_key": "sql", "successes": 1, "failures": 0, "updated_at": 1}
+    return {f"{agent_id}:sql": row}
 
 
 def test_a_ledger_that_the_rules_wrote_is_clean(ledger_file: Path) -> None:
@@ -232,12 +244,11 @@ def test_every_kind_of_finding_is_tested() -> None:
 
 
 def test_damage_of_the_files_is_a_finding_too(ledger_file: Path) -> None:
-    ledger = Ledger(ledger_file)
+    ledger = ledger_at(ledger_file)
     fleet_of(ledger, "A")
     ledger.close()
     (journal,) = ledger_file.parent.glob("*.ndjson")
-    with journal.open("ab") as file:
-        file.write(b'{"seq":2,"ops":[],"crc":"00000000"}\n')
+    write_behind(journal, b'{"seq":2,"ops":[],"crc":"00000000"}\n')
     (finding,) = verify(ledger_file).findings
     assert (finding.id, finding.severity) == ("journal-record", Severity.ERROR)
     assert finding.where == f"{journal.name} line 2"

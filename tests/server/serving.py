@@ -91,7 +91,9 @@ class RawServer:
     def _read(self, deadline: float) -> bytes:
         assert self.process.stdout is not None
         fd = self.process.stdout.fileno()
-        ready, _, _ = select.select([fd], [], [], max(0, deadline - time.monotonic()))
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        ready = poll.poll(max(0, deadline - time.monotonic()) * 1000)
         assert ready, f"the server said nothing for {PATIENCE_S} s; its stderr: {self.stderr}"
         return os.read(fd, 1_000_000)
 

@@ -302,9 +302,10 @@ def test_other_requests_are_answered_in_words_and_healthz_needs_no_token(shared:
     for path in ("/", "/inbox/", "/inbox/x", "/inbox/x/stream/", "//", "/healthz/x", "/inbox/..%2f..%2fx/y"):
         with reading(root + path) as reader:
             assert (reader.status, reader.error[:21]) == (404, "there is nothing here"), path
-    for method in ("POST", "OPTIONS", "DELETE"):
+    for method in ("POST", "OPTIONS", "DELETE", "HEAD"):
         with reading(url, method=method) as reader:
             assert (reader.status, reader.response.getheader("Allow")) == (405, "GET")
+            assert (reader.rest() == b"") is (method == "HEAD")
     with reading(f"{root}/inbox/x/stream?{'a=1&' * 20}") as reader:
         assert reader.status == 400
 

@@ -32,6 +32,7 @@ from meshfleet.mesh.lifecycle import Outcome, settle_attempt
 from meshfleet.mesh.messages import get_inbox
 from meshfleet.mesh.receipts import ack_message
 from meshfleet.mesh.templates import TemplateDraft, get_fleet_template, save_fleet_template
+from meshfleet.mesh.texts import shown
 from meshfleet.model import ORCHESTRATOR
 from meshfleet.server.app import build_server
 from meshfleet.server.offers import RESOURCE_NOT_FOUND
@@ -162,6 +163,11 @@ async def test_an_agent_that_ended_without_a_word_has_said_nothing(session: Sess
         "meshfleet://agents/orchestrator/output",
         "meshfleet://templates/nothing",
         "meshfleet://templates/%00",
+        "meshfleet://agents/%ff%fe/output",
+        "meshfleet://agents/%ed%a0%80/inbox",
+        "meshfleet://fleets?x=1",
+        "meshfleet://fleets/" + "x" * 100_000,
+        "meshfleet://templates/\x1b[31m\u202e",
         "meshfleet://ledger",
         "MESHFLEET://fleets",
         "file:///etc/passwd",
@@ -173,7 +179,10 @@ async def test_an_unknown_resource_is_not_found_by_an_error_that_names_it(sessio
         await session.client.read_resource(uri)
     assert refused.value.error.code == (RESOURCE_NOT_FOUND if session.legacy else INVALID_PARAMS)
     assert refused.value.error.data == {"uri": uri}
-    assert refused.value.error.message.startswith(f"there is no resource {uri}: ")
+    message = refused.value.error.message
+    assert message.startswith(f"uri {shown(uri)} is no resource: ")
+    assert message.isprintable()
+    assert len(message) < 300
 
 
 async def test_fleets_are_listed_from_the_newest_on_after_templates(session: Session) -> None:
@@ -209,6 +218,7 @@ async def test_many_fleets_are_listed_by_pages_that_miss_none(session: Session) 
 
 async def test_a_cursor_that_is_none_is_refused(session: Session) -> None:
     for asking in (
+        session.client.list_tools,
         session.client.list_resources,
         session.client.list_resource_templates,
         session.client.list_prompts,

@@ -153,6 +153,37 @@ def test_a_bad_setting_is_one_line_and_exit_code_2(ledger_file: Path, name: str,
     assert list(ledger_file.parent.iterdir()) == []
 
 
+@pytest.mark.parametrize("variable", ["MESHFLEET_TAXONOMY", "MESHFLEET_SYNONYMS"])
+def test_words_that_can_not_be_read_are_told_at_the_start_in_health_and_by_route_work_until_they_are_mended(
+    ledger_file: Path, tmp_path: Path, variable: str
+) -> None:
+    prepare(ledger_file, "billing", "painting")
+    words = tmp_path / "words.json"
+    words.write_text("{")
+    environ = environ_for(ledger_file, MESHFLEET_OPENCODE=str(fake_opencode(tmp_path)), **{variable: str(words)})
+    with raw_server(environ) as server:
+        told = f"{variable} names '{words}', which is no JSON: line 1, column 2"
+        assert told in server.stderr
+        assert server.stderr.count("\n") == 1
+        health = said_in(server.call("get_health"))
+        assert (health["status"], len(health["problems"])) == ("degraded", 1)
+        assert health["problems"][0].startswith(told)
+        assert refusal_in(server.call("route_work", description="dunning")).startswith(told)
+        assert said_in(server.call("list_fleets"))["fleets"]
+        words.write_text('{"billing": ["dunning"]}')
+        assert len(said_in(server.call("route_work", description="dunning"))["matches"]) == 1
+        assert said_in(server.call("get_health"))["status"] == "ok"
+
+
+def test_an_agent_s_server_leaves_it_to_its_starter_to_tell_of_words_that_can_not_be_read(ledger_file: Path) -> None:
+    prepared = prepare(ledger_file)
+    environ = environ_for(ledger_file, MESHFLEET_AGENT_ID=prepared.agents[0], MESHFLEET_TAXONOMY="{")
+    with raw_server(environ) as server:
+        assert refusal_in(server.call("route_work", description="x")).startswith("MESHFLEET_TAXONOMY is no JSON: ")
+        assert said_in(server.call("get_inbox", agent_id=prepared.agents[0])) == {"messages": []}
+        assert server.stderr == ""
+
+
 @pytest.mark.parametrize(("redirect", "closed"), [("<&-", "stdin"), (">&-", "stdout")])
 def test_a_server_started_without_stdin_or_stdout_says_so_in_one_line(
     ledger_file: Path, redirect: str, closed: str

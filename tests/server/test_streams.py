@@ -204,7 +204,9 @@ def fill(fd: int) -> int:
 
 
 def is_writable(fd: int) -> bool:
-    return bool(select.select([], [fd], [], 0)[1])
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    return bool(poll.poll(0))
 
 
 async def test_lines_longer_than_the_pipe_never_interleave_and_never_block_the_loop(wire: Wire) -> None:

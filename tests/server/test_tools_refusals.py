@@ -11,7 +11,7 @@ import pytest
 from meshfleet.server.tools import TOOLS
 from tests.mesh.fleets import bytes_of
 from tests.server.serving import Prepared, RawServer, environ_for, fake_opencode, prepare, raw_server, refusal_in
-from tests.server.streams_helpers import call
+from tests.server.streams_helpers import call, line
 
 
 class Face(NamedTuple):
@@ -37,7 +37,7 @@ GOOD: Final[dict[str, dict[str, Any]]] = {
     "list_fleets": {},
     "collect_results": {"fleet_id": "FLEET"},
     "set_fleet_timeout": {"fleet_id": "FLEET", "timeout_ms": 1000},
-    "attach_agent": {"role": "A", "prompt": "go", "agent": "reviewer", "fleet_id": "FLEET"},
+    "attach_agent": {"fleet_id": "FLEET", "role": "A", "prompt": "go", "agent": "reviewer"},
     "list_agents": {},
     "send_message": {
         "from_agent_id": "AGENT",
@@ -60,16 +60,27 @@ GOOD: Final[dict[str, dict[str, Any]]] = {
         "model": "m",
         "context_window": 1000,
     },
-    "route_work": {"description": "ui bug", "top_n": 1, "include_ended": True},
+    "route_work": {"description": "ui bug", "top_n": 1, "include_ended": True, "fleet_id": "FLEET"},
     "record_routing_outcome": {"agent_id": "AGENT", "capability_key": "sql", "success": True},
     "get_health": {},
     "ping": {},
 }
 """Templates have a table of their own, in test_templates.py."""
-OPTIONAL: Final = {"correlation_id", "since", "note", "agent", "model", "context_window", "top_n", "include_ended"}
+OPTIONAL: Final = {
+    ("attach_agent", "agent"),
+    ("send_message", "correlation_id"),
+    ("get_inbox", "since"),
+    ("receipt", "note"),
+    ("register_capability", "model"),
+    ("register_capability", "context_window"),
+    ("route_work", "top_n"),
+    ("route_work", "include_ended"),
+    ("route_work", "fleet_id"),
+}
 MAY_BE_BLANK: Final = {"payload", "note"}
 NO_ERROR: Final = {("ack_message", "message_id")}
 """Unknown messages are answered with ok: false, as v0.9.0 does."""
+NAME_A_ROW: Final = {"fleet_id", "message_id", "to_agent_id"}
 MAY_BE_LONG: Final = {("attach_agent", "prompt")}
 TEXTS: Final = [(tool, name) for tool, good in GOOD.items() for name, value in good.items() if type(value) is str]
 ALL: Final = [(tool, name) for tool, good in GOOD.items() for name in good]
@@ -107,15 +118,28 @@ def test_the_table_knows_every_tool_and_argument() -> None:
         assert good.keys() == TOOLS[name].arguments.model_fields.keys()
 
 
-@pytest.mark.parametrize(("tool", "name"), [(tool, name) for tool, name in ALL if name not in OPTIONAL])
+@pytest.mark.parametrize(("tool", "name"), [pair for pair in ALL if pair not in OPTIONAL])
 def test_a_missing_argument_is_named(face: Face, tool: str, name: str) -> None:
     assert refused(face, tool, **{name: MISSING}) == f"{name} is missing; {tool} needs it"
 
 
 @pytest.mark.parametrize("tool", GOOD)
-def test_an_unknown_argument_is_named_and_so_are_the_known_ones(face: Face, tool: str) -> None:
+@pytest.mark.parametrize("name", ["colour", "__proto__", "constructor", "fleetId"])
+def test_an_unknown_argument_is_named_and_so_are_the_known_ones(face: Face, tool: str, name: str) -> None:
     known = ", ".join(GOOD[tool]) or "none"
-    assert refused(face, tool, colour="red") == f"colour is no argument of {tool}, which takes {known}"
+    assert refused(face, tool, **{name: {"x": 1}}) == f"{name} is no argument of {tool}, which takes {known}"
+
+
+@pytest.mark.parametrize(("tool", "name"), [pair for pair in TEXTS if pair[1] in NAME_A_ROW and pair not in NO_ERROR])
+@pytest.mark.parametrize(
+    "value", ["__proto__", "constructor", "\x1b[31mred", "a\nb", "../../etc/passwd", "\u202e"], ids=ascii
+)
+def test_what_names_no_row_is_refused_whatever_it_could_mean_elsewhere(
+    face: Face, tool: str, name: str, value: str
+) -> None:
+    error = refused(face, tool, **{name: value})
+    assert error.startswith(f"{name} ")
+    assert error.isprintable()
 
 
 @pytest.mark.parametrize("name", ["", " ", "a\nb", "\x1b[31m", "x" * 100_000, "ü", "fleetId"])
@@ -134,7 +158,7 @@ def test_what_is_no_string_is_not_taken_for_one(face: Face, tool: str, name: str
     assert "it has to be" in error
 
 
-@pytest.mark.parametrize(("tool", "name"), [(tool, name) for tool, name in TEXTS if name not in OPTIONAL])
+@pytest.mark.parametrize(("tool", "name"), [pair for pair in TEXTS if pair not in OPTIONAL])
 def test_null_is_no_value_of_a_required_argument(face: Face, tool: str, name: str) -> None:
     assert refused(face, tool, **{name: None}).startswith(f"{name} is None; it has to be ")
 
@@ -162,15 +186,33 @@ def test_a_huge_argument_is_refused_and_not_repeated_in_full(face: Face, tool: s
     assert refused(face, tool, **{name: "ü" * 500_000}).startswith(name)
 
 
-@pytest.mark.parametrize(("tool", "name"), ALL)
-@pytest.mark.parametrize("escape", [r"\ud800", r"\udfff", r"\udc00\ud800"])
-def test_a_lone_surrogate_is_no_json_text_and_answered_as_such(face: Face, tool: str, name: str, escape: str) -> None:
-    line = call(7, tool, **{name: "HERE"}).replace(b"HERE", escape.encode())
-    answer = face.server.ask(line)
-    assert answer["id"] == 7
-    assert answer["error"]["code"] == -32700
+@pytest.mark.parametrize(("tool", "name"), [pair for pair in ALL if pair not in NO_ERROR])
+@pytest.mark.parametrize("value", ["\ud800", "cut \ud83d", "\udc00\ud800"], ids=ascii)
+def test_a_lone_surrogate_is_refused_under_its_argument(face: Face, tool: str, name: str, value: str) -> None:
+    assert refused(face, tool, **{name: value}).startswith(f"{name} ")
+
+
+@pytest.mark.parametrize("name", ["\ud800", "a\udfff"], ids=ascii)
+def test_a_lone_surrogate_in_the_name_of_an_argument_is_shown_as_its_escape(face: Face, name: str) -> None:
+    told = f"arguments is {name!a}; it has to be valid Unicode, without lone surrogates"
+    assert refused(face, "ping", **{name: "\udfff"}) == told
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        rb'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"ping\ud800","arguments":{}}}',
+        rb'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"ping","arguments":{"x":"\ud800","y":NaN}}}',
+        rb'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"ping","arguments":["\ud800"]}}',
+        rb'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":["\ud800"]}',
+        rb'{"jsonrpc":"2.0","id":7,"method":"tools/call","x":"\ud800"}',
+        rb'{"jsonrpc":"2.0","id":7,"method":"resources/read","params":{"uri":"\ud800","arguments":{}}}',
+    ],
+)
+def test_a_lone_surrogate_elsewhere_is_no_json_text_and_answered_as_such(face: Face, broken: bytes) -> None:
+    answer = face.server.ask(broken + b"\n")
+    assert (answer["id"], answer["error"]["code"]) == (7, -32700)
     assert "surrogate" in answer["error"]["message"]
-    assert bytes_of(face.prepared.ledger_file.parent) == face.before
 
 
 @pytest.mark.parametrize(
@@ -257,19 +299,15 @@ def test_an_ack_that_cannot_be_is_false_with_the_reason_and_writes_nothing(
     assert bytes_of(face.prepared.ledger_file.parent) == face.before
 
 
-@pytest.mark.parametrize("arguments", [[], ["x"], "x", 5, True])
+@pytest.mark.parametrize("arguments", [[], ["x"], "x", 5, True], ids=repr)
 def test_arguments_that_are_no_object_are_invalid_parameters(face: Face, arguments: object) -> None:
-    line = json.dumps(
-        {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "ping", "arguments": arguments}}
-    )
-    answer = face.server.ask(line.encode() + b"\n")
-    assert answer["error"]["code"] == -32602
+    answer = face.server.ask(line("tools/call", 1, name="ping", arguments=arguments))
+    assert answer["error"] == {"code": -32602, "message": f"arguments is {arguments!r}; it has to be an object"}
 
 
 @pytest.mark.parametrize("params", [{"name": "ping", "arguments": None}, {"name": "ping"}])
-def test_a_tool_without_arguments_may_be_called_without_any(face: Face, params: object) -> None:
-    line = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params})
-    assert face.server.ask(line.encode() + b"\n")["result"]["structuredContent"]["status"] == "ok"
+def test_a_tool_without_arguments_may_be_called_without_any(face: Face, params: dict[str, Any]) -> None:
+    assert face.server.ask(line("tools/call", 1, **params))["result"]["structuredContent"]["status"] == "ok"
 
 
 @pytest.mark.parametrize("name", ["no_such_tool", "", "Ping", "ping ", "../ping", "x" * 100_000, "a\x1b[31mb"])
@@ -283,8 +321,8 @@ def test_an_unknown_tool_is_an_error_of_the_protocol_that_names_the_known_ones(f
     assert bytes_of(face.prepared.ledger_file.parent) == face.before
 
 
-@pytest.mark.parametrize("value", [0, -1, "1000", 1.5, True, None])
-def test_a_timeout_is_a_positive_whole_number(face: Face, value: object) -> None:
+@pytest.mark.parametrize("value", [0, -1, "1000", 1.5, True, None, 2**53, 10**4000], ids=lambda value: str(value)[:40])
+def test_a_timeout_is_a_positive_whole_number_that_a_clock_reaches(face: Face, value: object) -> None:
     error = refused(face, "set_fleet_timeout", timeout_ms=value)
     assert error.startswith("timeout_ms is ")
     assert "it has to be" in error

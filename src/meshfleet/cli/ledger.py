@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -14,8 +13,7 @@ import typer
 
 from meshfleet.errors import Conflict, NotFound
 from meshfleet.ledger import Ledger
-from meshfleet.ledger.exchange import read_exported
-from meshfleet.ledger.files import PRIVATE_FILE, explained
+from meshfleet.ledger.exchange import read_exported, write_exported
 from meshfleet.ledger.repair import repair
 from meshfleet.ledger.salvage import Damage, salvage
 from meshfleet.mesh.verify import Report, verify
@@ -72,7 +70,7 @@ def export_to(target: Path | None, settings: Settings, *, force: bool) -> int:
             sys.stdout.buffer.writelines(chunks)
             sys.stdout.buffer.flush()
         else:
-            _write(target, chunks, force=force)
+            write_exported(target, chunks, settings.data_file, replace=force)
     finally:
         ledger.close()
     return CLEAN
@@ -111,20 +109,6 @@ def _agreed() -> bool:
     if not sys.stdin.isatty():
         raise Conflict("repair asks before it does anything, and nobody is there to answer; pass --yes to agree")
     return typer.confirm("do it?")
-
-
-def _write(target: Path, chunks: Iterable[bytes], *, force: bool) -> None:
-    """Write a private file; it is there whole or not at all."""
-    if target.exists() and not force:
-        raise Conflict(f"{target} exists; name another file, or pass --force to replace it")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_FILE), "wb") as file:
-            file.writelines(chunks)
-        temporary.replace(target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise explained(error, "write", target) from None
 
 
 def _as_json(report: Report) -> str:

@@ -16,7 +16,7 @@ from typing import Final
 
 from meshfleet.errors import Busy, MeshfleetError, Unavailable
 from meshfleet.ledger import journal, snapshot
-from meshfleet.ledger.files import explained
+from meshfleet.ledger.files import explained, sync_name_of
 from meshfleet.ledger.lock import LedgerLock
 from meshfleet.ledger.replica import Moved, Replica
 from meshfleet.ledger.state import State
@@ -31,12 +31,29 @@ QUIET_FACTOR: Final = 20
 """A compaction that took long is not repeated before this many times its duration has passed in quiet."""
 LEAST_JOURNAL: Final = 1024 * 1024
 """The journal is folded without waiting for quiet when it outgrows this, and the snapshot, in bytes."""
-LARGEST_AT_EXIT: Final = 8 * 1024 * 1024
-"""A process that ends leaves a snapshot larger than this, in bytes, to those that stay, so as to end promptly."""
+LARGE: Final = 8 * 1024 * 1024
+"""A snapshot larger than this, in bytes, is rewritten only for a journal that is worth it, and not at the end."""
+WORTH: Final = 16
+"""A journal is worth it when a large snapshot is not more than this many times its size."""
+PAUSE_S: Final = 0.001
+"""How long a compaction rests after each piece of the snapshot while this process writes."""
 
 
-def compact(replica: Replica, mutex: threading.RLock, lock: LedgerLock, timeout_ms: int) -> bool:
+def compact(
+    replica: Replica,
+    mutex: threading.RLock,
+    lock: LedgerLock,
+    timeout_ms: int,
+    rest: Callable[[], None] = lambda: None,
+) -> bool:
     """Fold the journal into the next snapshot; False when there was nothing to fold or somebody else was at it.
+
+    Args:
+        replica: What the process holds in memory, and the files it follows.
+        mutex: Held while the replica is looked at or changed.
+        lock: The ledger's lock.
+        timeout_ms: How long to wait for it.
+        rest: Called after each piece of the snapshot.
 
     Raises:
         Busy: The ledger's lock was held past the deadline; the ledger is as it was.
@@ -52,12 +69,14 @@ def compact(replica: Replica, mutex: threading.RLock, lock: LedgerLock, timeout_
                 stack.enter_context(compacting.held(0))
             except Busy:
                 return False
-            return _compact_alone(replica, mutex, lock, timeout_ms)
+            return _compact_alone(replica, mutex, lock, timeout_ms, rest)
     except OSError as error:
         raise explained(error, "compact", replica.data_file) from None
 
 
-def _compact_alone(replica: Replica, mutex: threading.RLock, lock: LedgerLock, timeout_ms: int) -> bool:
+def _compact_alone(
+    replica: Replica, mutex: threading.RLock, lock: LedgerLock, timeout_ms: int, rest: Callable[[], None]
+) -> bool:
     with mutex:
         try:
             replica.refresh()
@@ -68,7 +87,7 @@ def _compact_alone(replica: Replica, mutex: threading.RLock, lock: LedgerLock, t
         state, seq, offset = replica.state.copy(), replica.seq, replica.offset
         generation, identity = replica.generation, replica.identity
     target = beside(replica.data_file, "snapshot.tmp")
-    fd = _write_snapshot(replica, target, state, generation + 1, seq)
+    fd = _write_snapshot(replica, target, state, generation + 1, seq, rest)
     try:
         with lock.held(timeout_ms), mutex:
             replica.refresh_under_lock()
@@ -99,11 +118,16 @@ def establish(replica: Replica) -> None:
             if older == replica.generation:
                 continue
             if replica.last_seq_in(path):
+                # a power cut must not bring back the snapshot that this journal continues
+                replica.sync_snapshot()
                 replica.files.rename(path, path.with_name(f"{path.name}.kept-{now_ms()}"))
             else:
                 replica.files.unlink(path)
     except OSError as error:
         raise explained(error, "create", replica.data_file) from None
+    if replica.identity is None:
+        # whoever made the folder may have died before its name was on the disk
+        sync_name_of(replica.data_file.parent)
     replace_snapshot(replica, beside(replica.data_file, "first.tmp"), generation)
 
 
@@ -126,16 +150,26 @@ def replace_snapshot(replica: Replica, target: Path, generation: int) -> None:
         raise explained(error, "create", replica.data_file) from None
 
 
-def _write_snapshot(replica: Replica, target: Path, state: State, generation: int, seq: int) -> int:
+def _write_snapshot(
+    replica: Replica,
+    target: Path,
+    state: State,
+    generation: int,
+    seq: int,
+    rest: Callable[[], None] = lambda: None,
+) -> int:
     """Write and sync a snapshot under a temporary name; returns its open descriptor."""
     files = replica.files
     files.unlink(target)
     fd = files.create(target)
     try:
+        size = 0
         for chunk in snapshot.write(state, generation, seq):
-            written = files.append(fd, chunk)
+            written = files.write(fd, chunk, size)
             if written != len(chunk):
                 raise Unavailable(f"can't write {target}: the disk is full; free some space")
+            size += written
+            rest()
         files.sync(fd)
     except BaseException:
         files.close(fd)
@@ -152,7 +186,7 @@ def _commit(replica: Replica, target: Path, snapshot_fd: int, generation: int, b
     header = journal.encode_header(journal.Header(generation, base, files.identify_open(snapshot_fd)[1:]))
     journal_fd = files.create(path)
     try:
-        if files.append(journal_fd, header + records) != len(header) + len(records):
+        if files.write(journal_fd, header + records, 0) != len(header) + len(records):
             raise Unavailable(f"can't write {path}: the disk is full; free some space")
         files.sync(journal_fd)
         files.sync_folder(path.parent)
@@ -187,7 +221,7 @@ class Compactor:
     """Compacts in a thread of its own when the ledger has been quiet for a while, and once more at the end.
 
     Args:
-        compact: Does it.
+        compact: Does it, and lets others go on now and then by calling `rest`.
         sizes: Tells the journal's and the snapshot's size, in bytes.
     """
 
@@ -209,6 +243,11 @@ class Compactor:
                 self._thread.start()
             self._due.set()
 
+    def rest(self) -> None:
+        """Let the threads that write have the interpreter; they would wait for it at each of their system calls."""
+        if not self._stopping.is_set() and time.monotonic() < self._last_write + QUIET_S:
+            time.sleep(PAUSE_S)
+
     def stop(self) -> None:
         """End the thread; what is still due is done now, unless it would keep a process from ending promptly."""
         self._stopping.set()
@@ -217,7 +256,7 @@ class Compactor:
             return
         self._thread.join()
         self._thread = None
-        if self._sizes()[1] <= LARGEST_AT_EXIT:
+        if self._sizes()[1] <= LARGE:
             self._try()
 
     def _run(self) -> None:
@@ -227,6 +266,8 @@ class Compactor:
                 return
             if self._outgrown() or time.monotonic() >= self._last_write + self._quiet_s:
                 self._due.clear()
+                if not self._is_worth_it():
+                    continue
                 started = time.monotonic()
                 self._try()
                 self._quiet_s = max(QUIET_S, QUIET_FACTOR * (time.monotonic() - started))
@@ -234,6 +275,10 @@ class Compactor:
     def _outgrown(self) -> bool:
         journal_size, snapshot_size = self._sizes()
         return journal_size > max(LEAST_JOURNAL, snapshot_size)
+
+    def _is_worth_it(self) -> bool:
+        journal_size, snapshot_size = self._sizes()
+        return snapshot_size <= max(LARGE, WORTH * journal_size)
 
     def _try(self) -> None:
         try:

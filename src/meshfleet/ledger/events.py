@@ -6,7 +6,6 @@ be written is no reason to fail what has already happened.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import threading
@@ -14,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from meshfleet.ledger.files import PRIVATE_FILE
+from meshfleet.ledger.journal import to_json
 from meshfleet.model import now_ms
 
 log = logging.getLogger(__name__)
-
-_encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 
 
 class EventLog:
@@ -31,7 +29,7 @@ class EventLog:
 
     def append(self, event: str, /, **fields: Any) -> None:
         """Write `{event, timestamp, ...}`; `timestamp` is ms since the epoch."""
-        line = _encode({"event": event, "timestamp": now_ms(), **fields}).encode() + b"\n"
+        line = to_json({"event": event, "timestamp": now_ms(), **fields}) + b"\n"
         try:
             with self._mutex:
                 os.write(self._open(), line)

@@ -1,19 +1,19 @@
-"""Reading a ledger that somebody exported or copied, to import it into an empty one."""
+"""Moving a ledger: one exported to a file, and an exported or copied one read to import it into an empty one."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
-from meshfleet.errors import Invalid, NotFound
-from meshfleet.ledger import snapshot
-from meshfleet.ledger.files import Files
-from meshfleet.ledger.replica import Replica
-from meshfleet.ledger.schema import Malformed
+from meshfleet.errors import Conflict, Corrupt, Invalid, NotFound, Unavailable
+from meshfleet.ledger.files import Files, explained
+from meshfleet.ledger.salvage import salvage
 from meshfleet.ledger.state import State
 
 
 def read_exported(path: Path) -> tuple[State, str | None]:
-    """Read an exported document, or the snapshot of a ledger with the journal beside it.
+    """Read an exported document, or the snapshot of a ledger with the journal beside it; nothing of it is changed.
 
     Returns:
         Everything in it, and what may be missing, for a person; None where nothing is.
@@ -21,26 +21,82 @@ def read_exported(path: Path) -> tuple[State, str | None]:
     Raises:
         NotFound: There is no such file.
         Invalid: It is no ledger.
-        Corrupt: It is a ledger with a journal that is damaged.
+        Corrupt: It is a ledger that is damaged.
     """
-    files = Files()
+    if not path.exists():
+        raise NotFound(f"there is no file {path}; name one that meshfleet export wrote")
     try:
-        fd = files.open_existing(path)
-    except FileNotFoundError:
-        raise NotFound(f"there is no file {path}; name one that meshfleet export wrote") from None
+        found = salvage(path)
+    except NotFound as error:
+        raise Invalid(str(error)) from None
+    kinds = {damage.id for damage in found.damages}
+    if kinds == {"journal-missing"}:
+        return (
+            found.state,
+            f"{path} was continued in a journal that is not beside it; what came after it is not imported",
+        )
+    if kinds - {"journal-torn"}:
+        first = found.damages[0]
+        raise Corrupt(
+            f"{path} is damaged: {first.where}: {first.what}; nothing is imported until it is mended: "
+            f"run meshfleet verify {path} to see all of it, then meshfleet repair {path}, which keeps a copy"
+        )
+    return found.state, None
+
+
+def write_exported(
+    target: Path, chunks: Iterable[bytes], data_file: Path, *, replace: bool = False, files: Files | None = None
+) -> None:
+    """Write a private file; it is there whole or not at all, and on the disk once this returns.
+
+    Args:
+        target: Where to.
+        chunks: Its content.
+        data_file: The ledger that is exported, of whose own files none may be replaced.
+        replace: Whether a file that lies there may be.
+        files: The file operations, for tests that fail one.
+
+    Raises:
+        Conflict: Something lies there already, or belongs there.
+        Unavailable: The disk refused; what lay there is as it was.
+    """
+    files = files or Files()
+    if _belongs_to(target, data_file):
+        raise Conflict(f"{target} is a file of the ledger that is exported; name another file")
+    if files.identify(target) is not None:
+        if not replace:
+            raise Conflict(f"{target} exists; name another file, or pass --force to replace it")
+        if target.is_symlink() or not target.is_file():
+            raise Conflict(f"{target} is no regular file; name another file")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        heading, state = snapshot.read(files.read(fd, 0, files.size(fd)))
-    except Malformed as malformed:
-        raise Invalid(f"{path} is no ledger: {malformed}") from None
+        _write_and_sync(temporary, chunks, files)
+        files.rename(temporary, target)
+        files.sync_folder(target.parent)
+    except OSError as error:
+        files.unlink(temporary)
+        raise explained(error, "write", target) from None
+
+
+def _belongs_to(target: Path, data_file: Path) -> bool:
+    if target.parent.resolve() != data_file.parent.resolve():
+        return False
+    own = target.name.startswith(f"{data_file.stem}.") and target.suffix in {".lock", ".log", ".ndjson", ".tmp"}
+    return own or target.name == data_file.name
+
+
+def _write_and_sync(path: Path, chunks: Iterable[bytes], files: Files) -> None:
+    files.unlink(path)
+    fd = files.create(path)
+    try:
+        size = 0
+        for chunk in chunks:
+            if files.write(fd, chunk, size) != len(chunk):
+                raise Unavailable(f"can't write {path}: the disk is full; free some space and try again")
+            size += len(chunk)
+        files.sync(fd)
+    except BaseException:
+        files.unlink(path)
+        raise
     finally:
         files.close(fd)
-    if heading is None or heading.generation == 0:
-        return state, None
-    replica = Replica(path, files)
-    if not replica.journal_path(heading.generation).exists():
-        return state, f"{path} was continued in a journal that is not beside it; what came after it is not imported"
-    try:
-        replica.refresh_under_lock()
-        return replica.state, None
-    finally:
-        replica.release()

@@ -20,7 +20,7 @@ PRIVATE_FILE: Final = 0o600
 PRIVATE_FOLDER: Final = 0o700
 # O_NONBLOCK means nothing to a file, and that nobody waits for a named pipe in its place
 _TO_READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_TO_WRITE: Final = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_TO_WRITE: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Identity(NamedTuple):
@@ -53,11 +53,15 @@ class Files:
         return _identity(os.fstat(fd))
 
     def size(self, fd: int) -> int:
-        """The size of an open file, in bytes."""
-        return os.fstat(fd).st_size
+        """The size of an open file, in bytes.
+
+        Without fstat: where time stamps have several grains (Linux 6.13), a file whose stamps were asked for gets a new
+        one with the next write, and its sync then waits for the inode too, half as long again.
+        """
+        return os.lseek(fd, 0, os.SEEK_END)
 
     def open_existing(self, path: Path) -> int:
-        """Open a file for reading and appending, or for reading alone where it may not be written.
+        """Open a file for reading and writing, or for reading alone where it may not be written.
 
         Raises:
             FileNotFoundError: There is no such file.
@@ -83,17 +87,17 @@ class Files:
         return fd
 
     def open_to_write(self, path: Path) -> int:
-        """Open a file for reading and appending; raises what the operating system does."""
+        """Open a file for reading and writing; raises what the operating system does."""
         return os.open(path, _TO_WRITE)
 
     def create(self, path: Path) -> int:
-        """Create a file that must not exist yet, for reading and appending.
+        """Create a file that must not exist yet, for reading and writing.
 
         Raises:
             FileExistsError: Something lies there already.
             Unavailable: It can't be created.
         """
-        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             return os.open(path, flags, PRIVATE_FILE)
         except FileExistsError:
@@ -113,9 +117,9 @@ class Files:
             length -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def append(self, fd: int, data: bytes) -> int:
-        """Write at the end of the file once; returns how many bytes went."""
-        return os.write(fd, data)
+    def write(self, fd: int, data: bytes, offset: int) -> int:
+        """Write at an offset once; returns how many bytes went."""
+        return os.pwrite(fd, data, offset)
 
     def truncate(self, fd: int, size: int) -> None:
         """Cut the file to `size` bytes."""
@@ -158,16 +162,23 @@ def make_private_folder(folder: Path) -> None:
         Unavailable: It can't be created.
     """
     try:
-        if not folder.is_dir():
-            # one by one: mkdir gives the mode to the last folder only
-            for each in (*reversed(folder.parents), folder):
-                if not each.is_dir():
-                    each.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
-                    # or a power cut may take the folder with all that was acknowledged in it
-                    with suppress(OSError):
-                        Files().sync_folder(each.parent)
+        missing = [each for each in (folder, *folder.parents) if not each.is_dir()]
+        if missing:
+            # whoever made the one above may have died before its name was on the disk
+            sync_name_of(missing[-1].parent)
+        # one by one: mkdir gives the mode to the last folder only
+        for each in reversed(missing):
+            each.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
+            # or a power cut may take the folder with all that was acknowledged in it
+            sync_name_of(each)
     except OSError as error:
         raise explained(error, "create", folder) from None
+
+
+def sync_name_of(folder: Path) -> None:
+    """Have a folder's name on the disk, where it may be asked for."""
+    with suppress(OSError):
+        Files().sync_folder(folder.parent)
 
 
 def explained(error: OSError, deed: str, path: Path) -> Unavailable | Invalid:

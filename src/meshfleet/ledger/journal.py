@@ -3,6 +3,9 @@
 A line is `{"seq":N,"ops":[...],"crc":"xxxxxxxx"}`; the checksum is the CRC-32 of all bytes before `,"crc"`. The first
 line is the header `{"generation":G,"base":S,...,"crc":"xxxxxxxx"}`. A line is written in one piece, so one that lacks
 its newline was torn by a crash and was never acknowledged; a line that has it and does not check out is damage.
+
+Behind the last line lies room for the next ones: zeros, which no line holds. A sync is cheaper by a third when the
+file need not grow for it.
 """
 
 from __future__ import annotations
@@ -12,11 +15,21 @@ import re
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
+import pydantic_core
+
 MARK: Final = b',"crc":"'
 TAIL_SIZE: Final = len(b',"crc":"01234567"}')
+LEAST_ROOM: Final = 16 * 1024
+"""Bytes to which a journal is lengthened at first; then it is doubled."""
+MOST_ROOM: Final = 1024 * 1024
+"""Bytes by which it is lengthened at most."""
+PAGE: Final = 4 * 1024
+"""Bytes of which its length is a multiple."""
+SECTOR: Final = 512
+"""Bytes that a disk writes whole or not at all."""
 _WHOLE_RECORD: Final = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
 
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
+_decode = json.JSONDecoder().raw_decode
 _encode_escaped = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 Operation = list[Any]
@@ -87,16 +100,44 @@ def decode_header(line: bytes) -> Header:
         raise Damaged("it is no header of a journal") from None
 
 
-def is_torn(tail: bytes) -> bool:
-    """True when bytes without a newline are what a crash in the middle of a write leaves.
+def end_with_room(end: int) -> int:
+    """To which size a journal is lengthened when a line ends behind its room, in bytes."""
+    return (end + min(max(end, LEAST_ROOM), MOST_ROOM)) // PAGE * PAGE
+
+
+def end_of_lines(data: bytes) -> int:
+    """Where the room begins: at the first zero, in bytes."""
+    end = data.find(b"\0")
+    return len(data) if end < 0 else end
+
+
+def is_torn(tail: bytes, offset: int = 0) -> bool:
+    """True when what lies behind the last whole line is what a crash in the middle of a write leaves.
 
     A prefix of a line never has anything after its checksum; where something follows a checksum that is right, it
-    was the newline once, and the record had been written whole. Zeros at the end are what a power cut leaves of a file
-    that had grown and was not synced; JSON has none.
+    was the newline once, and the record had been written whole. A power cut may also leave the last sectors of a line
+    written and others not, as the zeros they were before.
+
+    Args:
+        tail: The file from there to its end.
+        offset: Where that is in the file, in bytes.
     """
     tail = tail.rstrip(b"\0")
+    if b"\n" in tail:
+        holes = list(re.finditer(rb"\0+", tail))
+        return tail.count(b"\n") == 1 and bool(holes) and all(_is_a_lost_sector(hole, offset) for hole in holes)
     whole = _whole(tail)
     return whole is None or whole == len(tail)
+
+
+def problem_behind_lines(tail: bytes) -> str:
+    """What is wrong with bytes behind the last whole line that no crash leaves there."""
+    return "its checksum is wrong" if b"\n" in tail else "its last byte is wrong"
+
+
+def _is_a_lost_sector(hole: re.Match[bytes], offset: int) -> bool:
+    begins_there = hole.start() == 0 or (offset + hole.start()) % SECTOR == 0
+    return begins_there and (offset + hole.end()) % SECTOR == 0
 
 
 def whole_record(tail: bytes) -> bytes:
@@ -113,8 +154,8 @@ def _whole(tail: bytes) -> int | None:
 def to_json(value: Any) -> bytes:
     """Compact JSON as UTF-8; a lone surrogate, which an old ledger may hold, stays an escape."""
     try:
-        return _encode(value).encode()
-    except UnicodeEncodeError:
+        return pydantic_core.to_json(value)
+    except ValueError:
         return _encode_escaped(value).encode()
 
 
@@ -126,11 +167,12 @@ def _unsealed(line: bytes) -> dict[str, Any]:
     body, tail = line[:-TAIL_SIZE], line[-TAIL_SIZE:]
     if tail[:8] != MARK or tail[16:] != b'"}' or _checksum(body) != tail[8:16]:
         raise Damaged("its checksum is wrong")
+    text = body.decode(errors="replace") + "}"
     try:
-        value = json.loads(body + b"}")
+        value, end = _decode(text)
     except ValueError:
         raise Damaged("it is no JSON") from None
-    if not isinstance(value, dict):
+    if end != len(text) or not isinstance(value, dict):
         raise Damaged("it is no JSON object")
     return value
 

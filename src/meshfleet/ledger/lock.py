@@ -11,9 +11,9 @@ import os
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
 from typing import Final
 
 from meshfleet.errors import Busy, Invalid
@@ -35,27 +35,35 @@ class LedgerLock:
         self._path = path
         self._meanwhile = meanwhile
         self._fd: int | None = None
+        self._file: tuple[int, int] | None = None
         self._held_fd: int | None = None
         self._turn = threading.Lock()
 
-    @contextmanager
-    def held(self, timeout_ms: int) -> Iterator[None]:
-        """Hold the lock.
+    def held(self, timeout_ms: int) -> Held:
+        """Hold the lock for the time of a `with` statement.
 
         Raises:
             Busy: Somebody else held it for `timeout_ms`.
             Invalid: A symlink lies in place of the lock's file.
             Unavailable: The lock's file can't be opened.
         """
+        return Held(self, timeout_ms)
+
+    def acquire(self, timeout_ms: int) -> None:
+        """Take the lock; `release` has to follow. It raises what `held` does."""
         deadline = time.monotonic() + timeout_ms / 1000
         if not self._turn.acquire(timeout=timeout_ms / 1000):
             raise Busy(f"another thread of this process held {self._path} for {timeout_ms} ms; try again")
         try:
             self._held_fd = self._acquire(deadline, timeout_ms)
-            try:
-                yield
-            finally:
-                self.let_others_go_on()
+        except BaseException:
+            self._turn.release()
+            raise
+
+    def release(self) -> None:
+        """Give the lock to whoever waits for it."""
+        try:
+            self.let_others_go_on()
         finally:
             self._turn.release()
 
@@ -87,21 +95,19 @@ class LedgerLock:
                 time.sleep(pause * (0.5 + random.random()))
                 pause = min(pause * 2, LONGEST_PAUSE_S)
                 continue
-            if self._still_in_place(fd):
+            if self._is_still_in_place():
                 return fd
             self.close()
 
-    def _still_in_place(self, fd: int) -> bool:
+    def _is_still_in_place(self) -> bool:
         """False when somebody deleted the lock's file: others would lock a new one beside ours."""
         try:
-            named = os.stat(self._path, follow_symlinks=False)
+            return _file_of(os.stat(self._path, follow_symlinks=False)) == self._file
         except FileNotFoundError:
             return False
         except OSError as error:
             self.close()
             raise explained(error, "lock", self._path) from None
-        ours = os.fstat(fd)
-        return (named.st_ino, named.st_dev) == (ours.st_ino, ours.st_dev)
 
     def _open(self) -> int:
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -111,4 +117,27 @@ class LedgerLock:
             raise Invalid(f"the folder of {self._path} is gone; create it again") from None
         except OSError as error:
             raise explained(error, "lock", self._path) from None
+        self._file = _file_of(os.fstat(self._fd))
         return self._fd
+
+
+class Held:
+    """The lock, held for the time of a `with` statement; a generator would cost every write a microsecond."""
+
+    __slots__ = ("_lock", "_timeout_ms")
+
+    def __init__(self, lock: LedgerLock, timeout_ms: int) -> None:
+        self._lock = lock
+        self._timeout_ms = timeout_ms
+
+    def __enter__(self) -> None:
+        self._lock.acquire(self._timeout_ms)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+
+def _file_of(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino

@@ -1,7 +1,12 @@
-"""Repairing a damaged ledger: what was salvaged is put in place, and every file that was damaged is kept."""
+"""Repairing a damaged ledger: what was salvaged is put in place, and every file that was damaged is kept.
+
+Nothing is replaced or removed before the copies and their names are on the disk; no journal goes before the snapshot
+that has what it held.
+"""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +18,8 @@ from meshfleet.ledger.replica import Replica
 from meshfleet.ledger.salvage import Damage, Salvage, salvage
 from meshfleet.model import now_ms
 from meshfleet.settings import beside
+
+log = logging.getLogger(__name__)
 
 COPY_SIZE: Final = 1024 * 1024
 """Bytes copied at a time."""
@@ -38,7 +45,7 @@ def repair(
 
     Raises:
         NotFound: There is no ledger.
-        Conflict: The damage is not what was shown.
+        Conflict: The damage is not what was shown, or a newer meshfleet wrote it.
         Busy: Another process held the ledger's lock past the deadline.
         Unavailable: The disk refused; the ledger is as it was.
     """
@@ -51,11 +58,22 @@ def repair(
                 raise Conflict(f"{data_file} is damaged in another way than was shown; run meshfleet repair again")
             if not found.damages:
                 return found, []
-            kept = [_keep(path, files) for path in found.read]
+            if found.is_newer:
+                raise Conflict(f"a newer meshfleet wrote {data_file}; upgrade this one to repair it")
+            kept = _keep_all(data_file.parent, found.read, files)
             _put_in_place(data_file, found, files)
             return found, kept
     finally:
         lock.close()
+
+
+def _keep_all(folder: Path, paths: list[Path], files: Files) -> list[Path]:
+    kept = [_keep(path, files) for path in paths]
+    try:
+        files.sync_folder(folder)
+    except OSError as error:
+        raise explained(error, "keep copies in", folder) from None
+    return kept
 
 
 def _keep(path: Path, files: Files) -> Path:
@@ -83,7 +101,7 @@ def _copy(source: int, target: Path, files: Files) -> None:
     try:
         offset = 0
         while chunk := files.read(source, offset, COPY_SIZE):
-            if files.append(copy, chunk) != len(chunk):
+            if files.write(copy, chunk, offset) != len(chunk):
                 raise Unavailable(f"can't keep a copy in {target}: the disk is full; free some space")
             offset += len(chunk)
         files.sync(copy)
@@ -99,6 +117,13 @@ def _put_in_place(data_file: Path, found: Salvage, files: Files) -> None:
         replace_snapshot(replica, beside(data_file, "repair.tmp"), found.generation + 1)
         for path in found.read:
             if path != data_file:
-                files.unlink(path)
+                _forget(path, files)
     finally:
         replica.release()
+
+
+def _forget(path: Path, files: Files) -> None:
+    try:
+        files.unlink(path)
+    except OSError:
+        log.warning("%s could not be removed; nothing in it is needed any more", path, exc_info=True)

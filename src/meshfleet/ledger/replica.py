@@ -11,7 +11,7 @@ import errno
 import glob
 import logging
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import Final, NamedTuple, NoReturn
 from zlib import crc32
 
 from meshfleet.errors import Corrupt, Unavailable
@@ -22,6 +22,11 @@ from meshfleet.ledger.state import State, shared_operations
 from meshfleet.settings import beside
 
 log = logging.getLogger(__name__)
+
+HEADER_SIZE: Final = 512
+"""More bytes than a journal's header has."""
+LOOK_SIZE: Final = 1024
+"""Bytes of the journal that are read at first to see whether others wrote."""
 
 
 class Moved(Exception):
@@ -58,7 +63,11 @@ class Replica:
         self._snapshot_fd: int | None = None
         self._journal_fd: int | None = None
         self._first_record = 0
+        self._end = 0
+        self._tail = b""
+        self._room_is_empty = False
         self._names_synced = False
+        self._synced_to = 0
 
     @property
     def has_journal(self) -> bool:
@@ -69,6 +78,11 @@ class Replica:
     def records_since_snapshot(self) -> bool:
         """True when the journal holds transactions that the snapshot has not."""
         return self.offset > self._first_record
+
+    @property
+    def is_on_the_disk(self) -> bool:
+        """True when everything taken in is known to be on the disk; somebody else's transaction may not be yet."""
+        return self._journal_fd is None or (self._names_synced and self._synced_to == self.offset)
 
     def follows(self, snapshot_fd: int) -> bool:
         """True when this descriptor is the one held open for the snapshot followed."""
@@ -83,6 +97,11 @@ class Replica:
             Corrupt: The files are damaged.
             Unavailable: The files can't be read.
         """
+        self._follow()
+        if b"\0" in self._tail:
+            raise journal.Damaged("a part of it is missing")
+
+    def _follow(self) -> None:
         try:
             self._follow_snapshot()
             self._take_in()
@@ -97,8 +116,9 @@ class Replica:
             Unavailable: The files can't be read, or what a crash tore can't be cut off.
         """
         try:
-            self.refresh()
-            self._cut_torn_tail()
+            self._follow()
+            if self._tail:
+                self._cut_torn_tail()
         except OSError as error:
             raise explained(error, "cut a torn transaction off", self.journal_path(self.generation)) from None
         except journal.Damaged as damage:
@@ -118,11 +138,11 @@ class Replica:
                 # whoever renamed the snapshot into place may have died before the rename was on the disk, and then a
                 # power cut would leave what is written now beside the snapshot of before
                 self.sync_names()
-            written = self._append(line)
+            written = self._write(line)
         except OSError as error:
             self._cut_back()
             raise explained(error, "write to", self.journal_path(self.generation)) from None
-        if written != len(line):
+        if written < len(line):
             self._cut_back()
             raise Unavailable(
                 f"can't write to {self.journal_path(self.generation)}: {written} of {len(line)} bytes fitted; "
@@ -139,7 +159,10 @@ class Replica:
             Unavailable: The disk refused; the change is in the file, but a power cut may lose it.
         """
         try:
+            if not self._names_synced:
+                self.sync_names()
             self.files.sync(self._journal())
+            self._synced_to = self.offset
         except OSError as error:
             reason = explained(error, "sync", self.journal_path(self.generation))
             raise Unavailable(f"{reason}; the change is written, but a power cut may still lose it") from None
@@ -148,6 +171,12 @@ class Replica:
         """Return once the snapshot and the journal that are followed have their names on the disk."""
         self.files.sync_folder(self.data_file.parent)
         self._names_synced = True
+
+    def sync_snapshot(self) -> None:
+        """Return once the snapshot that is followed is on the disk, whoever wrote it and under its name."""
+        if self._snapshot_fd is not None:
+            self.files.sync(self._snapshot_fd)
+            self.sync_names()
 
     def records_from(self, offset: int) -> bytes:
         """The journal's bytes from an offset to the end of what was taken in."""
@@ -164,10 +193,11 @@ class Replica:
             offset: The end of those that memory holds already, in bytes.
         """
         self.release()
-        self._snapshot_fd = snapshot_fd
-        self.identity = self.files.identify_open(snapshot_fd)
-        self.generation, self._journal_fd = generation, journal_fd
+        # both are to be given back from here on, whatever is refused
+        self._snapshot_fd, self._journal_fd = snapshot_fd, journal_fd
         self._first_record, self.offset = first_record, offset
+        self.identity = self.files.identify_open(snapshot_fd)
+        self.generation = generation
 
     def release(self) -> None:
         """Give the descriptors back."""
@@ -175,8 +205,10 @@ class Replica:
             if fd is not None:
                 self.files.close(fd)
         self._snapshot_fd = self._journal_fd = self.identity = None
-        self._first_record = self.offset = 0
-        self._names_synced = False
+        self._first_record = self.offset = self._end = 0
+        self._tail = b""
+        self._names_synced = self._room_is_empty = False
+        self._synced_to = 0
 
     def journal_path(self, generation: int) -> Path:
         """Where the journal of a generation lies."""
@@ -208,6 +240,19 @@ class Replica:
                 continue
         return 0
 
+    def _base_of(self, path: Path) -> int:
+        """After which transaction a journal goes on; 0 when that can't be read."""
+        try:
+            fd = self.files.open_existing(path)
+        except FileNotFoundError:
+            return 0
+        try:
+            return journal.decode_header(self.files.read(fd, 0, HEADER_SIZE).partition(b"\n")[0]).base
+        except journal.Damaged:
+            return 0
+        finally:
+            self.files.close(fd)
+
     # -- following the snapshot -------------------------------------------------------------------------------------
 
     def _follow_snapshot(self) -> None:
@@ -227,10 +272,10 @@ class Replica:
 
     def _start_empty(self) -> None:
         for _, path in self.journals():
-            if self.last_seq_in(path):
+            if self.last_seq_in(path) or self._base_of(path):
                 if self.files.identify(self.data_file) is not None:
                     raise Moved(f"{self.data_file.name} has just been created")
-                self._refuse(self.data_file, f"it is gone, but {path.name} holds transactions that follow it")
+                self._refuse(self.data_file, f"it is gone, but {path.name} continues it")
         if self.identity is not None:
             self.release()
             self.state, self.seq, self.generation = State(), 0, 0
@@ -299,7 +344,11 @@ class Replica:
             fd = self.files.open_existing(path)
         except FileNotFoundError:
             raise Moved(f"it continues in {path.name}, which is not there") from None
-        head = self.files.read(fd, 0, 512)
+        try:
+            head = self.files.read(fd, 0, HEADER_SIZE)
+        except OSError:
+            self.files.close(fd)
+            raise
         end = head.find(b"\n")
         try:
             header = journal.decode_header(head[: end if end >= 0 else len(head)])
@@ -316,18 +365,30 @@ class Replica:
     def _take_in(self) -> None:
         if self._journal_fd is None:
             return
-        size = self.files.size(self._journal_fd)
-        if size < self.offset:
-            raise journal.Damaged(f"the file has {size} bytes, but had {self.offset}")
-        if size == self.offset:
-            return
-        data = self.files.read(self._journal_fd, self.offset, size - self.offset)
-        position, end = 0, data.rfind(b"\n") + 1
+        self._end = self.files.size(self._journal_fd)
+        if self._end < self.offset:
+            raise journal.Damaged(f"the file has {self._end} bytes, but had {self.offset}")
+        data = self._behind(self._journal_fd)
+        position, end = 0, data.rfind(b"\n", 0, journal.end_of_lines(data)) + 1
         while position < end:
             stop = data.index(b"\n", position)
             self._replay(data[position:stop])
             self.offset += stop + 1 - position
             position = stop + 1
+        self._tail = data[position:].rstrip(b"\0")
+        self._room_is_empty = not self._tail
+
+    def _behind(self, fd: int) -> bytes:
+        """What lies in the journal behind what was taken in: at first all of it, later as far as it is not room."""
+        if not self._room_is_empty:
+            return self.files.read(fd, self.offset, self._end - self.offset)
+        data, length = b"", LOOK_SIZE
+        while True:
+            part = self.files.read(fd, self.offset + len(data), length)
+            data += part
+            if len(part) < length or part.endswith(b"\0"):
+                return data
+            length *= 2
 
     def _replay(self, line: bytes) -> None:
         record = journal.decode_record(line)
@@ -339,20 +400,26 @@ class Replica:
         self.seq = record.seq
 
     def _cut_torn_tail(self) -> None:
-        if self._journal_fd is None:
-            return
-        size = self.files.size(self._journal_fd)
-        if size == self.offset:
-            return
-        if not journal.is_torn(self.files.read(self._journal_fd, self.offset, size - self.offset)):
-            raise journal.Damaged("its last byte is wrong")
-        self.files.truncate(self._journal_fd, self.offset)
+        tail = self.files.read(self._journal(), self.offset, self._end - self.offset).rstrip(b"\0")
+        if not journal.is_torn(tail, self.offset):
+            raise journal.Damaged(journal.problem_behind_lines(tail))
+        self._truncate()
+        self._tail, self._room_is_empty = b"", True
         self.torn_tails_cut += 1
-        log.warning("cut %d bytes of a torn transaction off the journal", size - self.offset)
+        log.warning("cut %d bytes of a torn transaction off the journal", len(tail))
 
-    def _append(self, line: bytes) -> int:
+    def _truncate(self) -> None:
+        self.files.truncate(self._journal(), self.offset)
+        self._end = self.offset
+
+    def _write(self, line: bytes) -> int:
+        """Write a line behind the last one, and room for others behind it where there is none left."""
+        end = self.offset + len(line)
+        if end > self._end:
+            self._end = journal.end_with_room(end)
+            line += bytes(self._end - end)
         try:
-            return self.files.append(self._journal(), line)
+            return self.files.write(self._journal(), line, self.offset)
         except OSError as error:
             if error.errno != errno.EBADF:
                 raise
@@ -360,11 +427,11 @@ class Replica:
         fd = self.files.open_to_write(self.journal_path(self.generation))
         self.files.close(self._journal())
         self._journal_fd = fd
-        return self.files.append(fd, line)
+        return self.files.write(fd, line, self.offset)
 
     def _cut_back(self) -> None:
         try:
-            self.files.truncate(self._journal(), self.offset)
+            self._truncate()
         except OSError:
             log.warning("could not cut the journal back; the next writer will", exc_info=True)
 

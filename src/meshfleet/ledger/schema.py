@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Any, Final
 
 from meshfleet.model import SCHEMA_VERSION, Row, receipt_key, recipients_of
@@ -75,10 +76,20 @@ def check_document(document: Any) -> dict[str, Any]:
         rows = document.get(table, {})
         if not isinstance(rows, dict):
             raise Malformed(f"the table {table} is no JSON object", key=table)
+        if table != "inboxes" and _are_sound(table, rows):
+            continue
         for key, row in rows.items():
             if problem := problems_of_row(table, key, row):
                 raise Malformed(problem, key=key)
     return document
+
+
+def _are_sound(table: str, rows: dict[str, Any]) -> bool:
+    """True when no row has a problem: a column at a time, since there may be a hundred thousand rows."""
+    try:
+        return all({*map(type, map(itemgetter(field), rows.values()))} <= {*types} for field, types in _REQUIRED[table])
+    except (KeyError, TypeError):
+        return False
 
 
 def _check_heading(document: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from meshfleet.ledger.journal import to_json
 from meshfleet.ledger.schema import HEADER, TABLES, Malformed, check_document, upgrade
 from meshfleet.ledger.state import State
 
-CHUNK_SIZE: Final = 256 * 1024
+CHUNK_SIZE: Final = 32 * 1024
 """Bytes collected before they are written."""
 PEEK_SIZE: Final = 256
 """How many bytes `peek` wants to see."""

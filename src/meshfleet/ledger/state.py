@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from sys import intern
+from sys import getsizeof, intern
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -18,9 +18,18 @@ DROP: Final = "drop"
 APPEND: Final = "append"
 TAKE: Final = "take"
 
-_SHARED_FIELDS: Final = frozenset(
-    {"from_agent_id", "to_agent_id", "fleet_id", "agent_id", "message_id", "type", "action", "status", "id"}
-)
+_SHARED_FIELDS: Final = {
+    "fleets": ("id", "status"),
+    "agents": ("id", "fleet_id", "status"),
+    "messages": ("id", "from_agent_id", "to_agent_id", "fleet_id", "type"),
+    "capabilities": ("agent_id", "fleet_id"),
+    "receipts": ("message_id", "agent_id", "action"),
+    "attempts": ("agent_id",),
+}
+"""What many rows hold alike, and is stored once in memory."""
+_IDS: Final = frozenset().union(*_SHARED_FIELDS.values())
+_ROOM_PER_ID: Final = 200
+"""How many bytes an inbox may have for each id in it; one that has only grown has less than half of that."""
 _INDEXED: Final = {"agents": "fleet_id", "messages": "fleet_id", "receipts": "message_id"}
 
 _NOTHING: Final[Mapping[str, None]] = MappingProxyType({})
@@ -39,18 +48,21 @@ class State:
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> State:
-        """Build the state of a checked and upgraded document."""
+        """Build the state of a checked and upgraded document, whose tables become the state's own."""
         state = cls()
         state.schema_version = document["schema_version"]
         state.lineage = document.get("lineage", 0)
+        known: dict[str, str] = {}
         for table in state.tables:
-            put = state.put
-            for key, row in document[table].items():
-                put(table, intern(key), shared(row))
+            rows: dict[str, Row] = document[table]
+            known.update(zip(rows, rows, strict=True) if table in {"fleets", "agents", "messages"} else ())
+            _share(table, rows, known)
+            state.tables[table] = rows
+            if table in _INDEXED:
+                state.index[table] = _index(rows, _INDEXED[table])
         for agent_id, ids in document["inboxes"].items():
-            state.inboxes[intern(agent_id)] = {intern(item): None for item in ids}
-        known = {*TABLES, *HEADER}
-        state.extras = {key: value for key, value in document.items() if key not in known}
+            state.inboxes[agent_id] = {known.get(item, item): None for item in ids}
+        state.extras = {key: value for key, value in document.items() if key not in {*TABLES, *HEADER}}
         return state
 
     @property
@@ -115,29 +127,54 @@ class State:
             case ["append", agent_id, message_id]:
                 self.inboxes.setdefault(agent_id, {})[message_id] = None
             case ["take", agent_id, message_id]:
-                self.inboxes.get(agent_id, {}).pop(message_id, None)
+                self._take(agent_id, message_id)
             case ["drop", table, key]:
                 self.drop(table, key)
             case _:
                 raise ValueError
 
+    def _take(self, agent_id: str, message_id: str) -> None:
+        ids = self.inboxes.get(agent_id)
+        if ids is None:
+            return
+        ids.pop(message_id, None)
+        if getsizeof(ids) > _ROOM_PER_ID * (len(ids) + 8):
+            # a dict keeps the places of what was taken, and whoever walks through it passes all of them
+            self.inboxes[agent_id] = dict.fromkeys(ids)
 
-def shared(row: Row) -> Row:
-    """A row read from a file whose keys and ids are stored once in memory, however many rows repeat them."""
-    return {
-        intern(key): intern(value) if key in _SHARED_FIELDS and type(value) is str else value
-        for key, value in row.items()
-    }
+
+def _share(table: str, rows: Mapping[str, Row], known: dict[str, str]) -> None:
+    """Have rows of a document just read hold the same text for equal ids and the like, in place.
+
+    Their keys are shared already: the decoder sees to that within a document.
+    """
+    share = known.setdefault
+    for field in _SHARED_FIELDS.get(table, ()):
+        for row in rows.values():
+            value = row.get(field)
+            if type(value) is str:
+                row[field] = share(value, value)
+
+
+def _index(rows: Mapping[str, Row], field: str) -> dict[str, dict[str, None]]:
+    """The keys of rows by the value of a field."""
+    index: dict[str, dict[str, None]] = {}
+    for key, row in rows.items():
+        index.setdefault(row[field], {})[key] = None
+    return index
 
 
 def shared_operations(operations: list[Operation]) -> list[Operation]:
-    """Operations read from a file, with their rows and ids shared as `shared` does."""
+    """Operations just read, of which the rows' keys, and the ids, are stored once in memory."""
     for operation in operations:
         for place, value in enumerate(operation):
             if type(value) is str:
                 operation[place] = intern(value)
             elif type(value) is dict:
-                operation[place] = shared(value)
+                operation[place] = {
+                    intern(key): intern(item) if key in _IDS and type(item) is str else item
+                    for key, item in value.items()
+                }
     return operations
 
 

@@ -57,7 +57,7 @@ class Ledger:
         self._mutex = threading.RLock()
         self._lock = LedgerLock(beside(data_file, "lock"), self._take_in_while_waiting)
         self._thread_in_rule: int | None = None
-        self._compactor = Compactor(self.compact, self._journal_size)
+        self._compactor = Compactor(lambda: self.compact(gently=True), self._journal_size)
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Ledger:
@@ -102,17 +102,27 @@ class Ledger:
         with self._lock.held(self._lock_timeout_ms), self._mutex:
             transaction, result = self._run(rule)
             self._lock.let_others_go_on()
+            # a rule that finds done what it was to do says so, and whoever did it may have died before its sync
+            if self._durability is Durability.POWER and (transaction.operations or not self._replica.is_on_the_disk):
+                self._replica.sync()
             if transaction.operations:
-                if self._durability is Durability.POWER:
-                    self._replica.sync()
                 self._compactor.written()
         for name, fields in transaction.events:
             self.events.append(name, **fields)
         return result
 
-    def compact(self) -> bool:
-        """Fold the journal into a new snapshot; False when there was nothing to fold or somebody else was at it."""
-        return compact(self._replica, self._mutex, self._lock, self._lock_timeout_ms)
+    def compact(self, *, gently: bool = False) -> bool:
+        """Fold the journal into a new snapshot; False when there was nothing to fold or somebody else was at it.
+
+        Args:
+            gently: Rest in between while other threads of this process write.
+
+        Raises:
+            Busy: Another process held the lock past the deadline; the ledger is as it was.
+            Unavailable: The disk refused; the ledger is as it was.
+        """
+        rest = self._compactor.rest if gently else (lambda: None)
+        return compact(self._replica, self._mutex, self._lock, self._lock_timeout_ms, rest)
 
     def export(self) -> Iterator[bytes]:
         """The whole ledger, snapshot and journal, as one JSON document that v0.9.0 can read.
@@ -143,6 +153,8 @@ class Ledger:
                 state.begin_lineage()
                 establish(self._replica)
             except BaseException:
+                # what the files say by now is read afresh
+                self._replica.release()
                 self._replica.state = before
                 raise
 

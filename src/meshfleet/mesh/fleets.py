@@ -9,6 +9,7 @@ from typing import Any
 
 from meshfleet.errors import Conflict, Invalid, NotFound
 from meshfleet.ledger import Ledger, Transaction, View
+from meshfleet.mesh.lifecycle import LONGEST_TIMEOUT_MS
 from meshfleet.mesh.texts import LONGEST_PROMPT, checked_name, checked_text, description_to_keep, shown
 from meshfleet.model import AgentStatus, FleetStatus, Row, SupervisorRow, new_id, now_ms
 
@@ -95,11 +96,13 @@ def set_fleet_timeout(ledger: Ledger, fleet_id: str, timeout_ms: int) -> None:
     """Set how long an attempt of each of a fleet's agents may run, those running now included.
 
     Raises:
-        Invalid: It is not a positive number of ms.
+        Invalid: It is not a positive number of ms, or is more than can be kept.
         NotFound: There is no such fleet.
     """
-    if timeout_ms < 1:
-        raise Invalid(f"timeout_ms is {timeout_ms}; it has to be a positive number of milliseconds")
+    if not 1 <= timeout_ms <= LONGEST_TIMEOUT_MS:
+        raise Invalid(
+            f"timeout_ms is {shown(timeout_ms)}; it has to be a number of milliseconds from 1 to {LONGEST_TIMEOUT_MS}"
+        )
 
     def rule(transaction: Transaction) -> None:
         fleet = require_fleet(transaction, fleet_id)

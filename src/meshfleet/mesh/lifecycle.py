@@ -27,6 +27,9 @@ from meshfleet.model import (
 LONGEST_OUTPUT: Final = 256 * 1024
 """Bytes of an agent's words kept in the ledger; its run folder has all of them."""
 
+LONGEST_TIMEOUT_MS: Final = 2**53 - 1
+"""The largest whole number that every reader of the ledger reads as it was written, those in JavaScript too."""
+
 TRANSITIONS: Final[dict[AgentStatus, frozenset[AgentStatus]]] = {
     AgentStatus.PENDING: frozenset({AgentStatus.RUNNING, AgentStatus.FAILED, AgentStatus.CANCELLED}),
     AgentStatus.RUNNING: frozenset(
@@ -163,7 +166,9 @@ def record_process(ledger: Ledger, agent_id: str, number: int, pid: int, start_t
 def time_limit_ms(ledger: Ledger, fleet_id: str, otherwise: int | None) -> int | None:
     """How long an attempt of a fleet's agents may run, in ms: the fleet's limit, else that of all; None is no limit."""
     fleet = ledger.read(lambda view: view.get("fleets", fleet_id))
-    return otherwise if fleet is None else fleet.get("timeout_ms", otherwise)
+    limit = None if fleet is None else fleet.get("timeout_ms")
+    # v0.9.0 stored whatever it was given
+    return limit if type(limit) is int and 1 <= limit <= LONGEST_TIMEOUT_MS else otherwise
 
 
 def note_stop(ledger: Ledger, agent_id: str, number: int, reason: Reason) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from meshfleet.errors import Invalid
 from meshfleet.ledger import Ledger, Transaction, View
 from meshfleet.mesh.fleets import require_fleet
 from meshfleet.mesh.texts import LONGEST_PAYLOAD, checked_name, checked_text, shown
 from meshfleet.model import EVERYONE, ORCHESTRATOR, MessageType, Row, new_id, now_ms
+
+_TYPES: Final = frozenset(MessageType)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ def get_inbox(ledger: Ledger, agent_id: str, since: int | None = None) -> dict[s
 def _check_draft(draft: Draft) -> None:
     checked_name("from_agent_id", draft.from_agent_id)
     checked_name("to_agent_id", draft.to_agent_id)
-    if draft.type not in set(MessageType):
+    if draft.type not in _TYPES:
         raise Invalid(f"type is {shown(draft.type)}; it has to be one of {', '.join(MessageType)}")
     checked_text("payload", draft.payload, LONGEST_PAYLOAD)
     if draft.from_agent_id == EVERYONE:

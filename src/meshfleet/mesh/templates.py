@@ -6,6 +6,7 @@ Starting them is the business of `meshfleet.mesh.fleets`, files of templates tha
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,13 +16,14 @@ from meshfleet.errors import Invalid, NotFound
 from meshfleet.ledger import Ledger, Transaction, View
 from meshfleet.mesh.fleets import AgentSpec, check_spec
 from meshfleet.mesh.texts import checked_text, shown
-from meshfleet.mesh.verify import TEMPLATE_NAME
 from meshfleet.model import Row, now_ms
 
 MOST_AGENTS: Final = 32
 """Agents of a template."""
 LONGEST_TEMPLATE_NAME: Final = 64
 """Characters of a template's name."""
+TEMPLATE_NAME: Final = re.compile(rf"[a-z0-9_-]{{1,{LONGEST_TEMPLATE_NAME}}}")
+"""What the whole of a template's name has to match."""
 LONGEST_DESCRIPTION: Final = 65_536
 """Bytes of a template's description."""
 LARGEST_TEMPLATE: Final = 1_048_576 - 16_384
@@ -160,6 +162,11 @@ def specs_of_template(template: Row) -> list[AgentSpec]:
     return specs
 
 
+def is_standing(template: Row) -> bool:
+    """Whether a row is a version there is; one of another program may have a number that is none."""
+    return type(template["version"]) is int and _DELETED not in template
+
+
 def read_agents(value: object) -> list[AgentSpec]:
     """The agents in a JSON value from outside: an array of `{role, prompt, agent?}`.
 
@@ -243,8 +250,7 @@ def _told(row: Row) -> Row:
 
 
 def _standing(view: View) -> Iterable[Row]:
-    """The versions there are; a number that is none, which another program wrote, is for verify to tell of."""
-    return (row for row in view.rows("templates") if type(row["version"]) is int and _DELETED not in row)
+    return filter(is_standing, view.rows("templates"))
 
 
 def _require_template(view: View, name: str) -> list[Row]:

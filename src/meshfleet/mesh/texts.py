@@ -18,10 +18,10 @@ _SHOWN: Final = 80
 """Characters of a wrong value that its refusal shows."""
 
 
-def shown(value: object) -> str:
-    """A wrong value as its refusal shows it: printable, and not all of it when it is long."""
+def shown(value: object, longest: int = _SHOWN) -> str:
+    """A wrong value as its refusal shows it: printable, and not all of it when it has more characters."""
     text = ascii(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return text if len(text) <= longest else f"{text[:longest]}..."
 
 
 def checked_text(argument: str, value: str, longest: int) -> str:
@@ -35,6 +35,8 @@ def checked_text(argument: str, value: str, longest: int) -> str:
     Raises:
         Invalid: It is too long, holds a NUL, or is no valid Unicode.
     """
+    if value.isascii() and len(value) <= longest and "\0" not in value:
+        return value
     try:
         size = len(value.encode())
     except UnicodeEncodeError as error:

@@ -5,20 +5,28 @@ Nothing is changed. Damage of the files themselves is found by `meshfleet.ledger
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from meshfleet.errors import Invalid
 from meshfleet.ledger.salvage import Damage, salvage
 from meshfleet.ledger.state import State, View
 from meshfleet.mesh.lifecycle import status_of_fleet
 from meshfleet.mesh.receipts import ACK
-from meshfleet.model import ORCHESTRATOR, AgentStatus, FleetStatus, Row, attempt_key, receipt_key, recipients_of
-
-TEMPLATE_NAME: Final = re.compile(r"[a-z0-9_-]{1,64}")
+from meshfleet.mesh.templates import TEMPLATE_NAME, is_standing, specs_of_template
+from meshfleet.model import (
+    ORCHESTRATOR,
+    AgentStatus,
+    FleetStatus,
+    Row,
+    attempt_key,
+    outcome_key,
+    receipt_key,
+    recipients_of,
+)
 
 
 class Severity(StrEnum):
@@ -239,6 +247,15 @@ def _check_templates(_: View, state: State) -> Iterator[Finding]:
             yield _error("template-number", f"templates {key}", "its key is not its name and version")
         if not TEMPLATE_NAME.fullmatch(template["name"]):
             yield _warning("template-name", f"templates {key}", f"its name is {template['name']!r}")
+        if is_standing(template):
+            yield from _check_specs(key, template)
+
+
+def _check_specs(key: str, template: Row) -> Iterator[Finding]:
+    try:
+        specs_of_template(template)
+    except Invalid as error:
+        yield _warning("template-agents", f"templates {key}", f"it can't be spawned: {error}", "save it anew")
 
 
 def _check_capabilities(view: View, state: State) -> Iterator[Finding]:
@@ -252,6 +269,20 @@ def _check_capabilities(view: View, state: State) -> Iterator[Finding]:
             yield _warning("capability-orphan", where, "its agent does not exist")
 
 
+def _check_outcomes(view: View, state: State) -> Iterator[Finding]:
+    for key, outcome in state.tables["outcomes"].items():
+        where = f"outcomes {key}"
+        if key != outcome_key(outcome["agent_id"], outcome["capability_key"]):
+            yield _error("outcome-key", where, "its key is not its agent and capability key")
+        counts = outcome["successes"], outcome["failures"]
+        if not all(type(count) is int and count >= 0 for count in counts):
+            yield _error("outcome-count", where, f"it counts {counts[0]!r} successes and {counts[1]!r} failures")
+        elif not sum(counts):
+            yield _warning("outcome-empty", where, "it counts nothing", "nothing; it is of no consequence")
+        if view.get("agents", outcome["agent_id"]) is None:
+            yield _error("outcome-orphan", where, "its agent does not exist")
+
+
 _CHECKS: Final[tuple[Callable[[View, State], Iterator[Finding]], ...]] = (
     _check_keys,
     _check_fleets,
@@ -262,4 +293,5 @@ _CHECKS: Final[tuple[Callable[[View, State], Iterator[Finding]], ...]] = (
     _check_inboxes,
     _check_templates,
     _check_capabilities,
+    _check_outcomes,
 )

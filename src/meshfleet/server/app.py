@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from anyio import to_thread
-from mcp.server.context import ServerRequestContext
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel import NotificationOptions, Server
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
@@ -19,13 +19,15 @@ from mcp_types import (
     PaginatedRequestParams,
     TextContent,
 )
+from pydantic import ValidationError
 
 from meshfleet import __version__
-from meshfleet.errors import MeshfleetError
+from meshfleet.errors import Invalid, MeshfleetError
 from meshfleet.mesh.identity import identify_agent
 from meshfleet.mesh.texts import shown
 from meshfleet.server.instructions import FOR_ORCHESTRATORS, for_agent
-from meshfleet.server.offers import offer_resources_and_prompts
+from meshfleet.server.offers import offer_resources_and_prompts, refuse_cursor
+from meshfleet.server.refusals import wrong_params
 from meshfleet.server.tool import Context, JsonObject, Tool
 from meshfleet.server.tools import offered_tools
 
@@ -50,7 +52,11 @@ def build_server(context: Context) -> Server[Any]:
     listing = ListToolsResult(tools=[tool.on_the_wire() for tool in tools.values()])
     one_at_a_time = anyio.CapacityLimiter(1)
 
-    async def list_tools(_: RequestContext, __: PaginatedRequestParams | None) -> ListToolsResult:
+    async def list_tools(_: RequestContext, params: PaginatedRequestParams | None) -> ListToolsResult:
+        try:
+            refuse_cursor(params)
+        except Invalid as error:
+            raise MCPError(INVALID_PARAMS, str(error)) from None
         return listing
 
     async def call_tool(_: RequestContext, params: CallToolRequestParams) -> CallToolResult:
@@ -69,9 +75,18 @@ def build_server(context: Context) -> Server[Any]:
         on_list_tools=list_tools,
         on_call_tool=call_tool,
     )
+    server.middleware.append(_name_wrong_params)
     if agent_id is None:
         offer_resources_and_prompts(server, context.ledger)
     return server
+
+
+async def _name_wrong_params(ctx: RequestContext, call_next: CallNext) -> HandlerResult:
+    """Say which parameter of a request is wrong, and what would be right, where the SDK says that one is."""
+    try:
+        return await call_next(ctx)
+    except ValidationError as error:
+        raise MCPError(INVALID_PARAMS, wrong_params(ctx.method, error)) from None
 
 
 class _MeshServer(Server[Any]):

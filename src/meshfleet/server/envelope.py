@@ -26,6 +26,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, from_json
 
 _SHOWN_CHARACTERS: Final = 60
+_CALLING: Final = "tools/call"
 _INTEGER_DIGITS: Final = 4300  # Python's and pydantic's limit, which keeps parsing linear
 _REMEDY: Final = "send each JSON-RPC 2.0 message as one JSON object on one line, in UTF-8"
 _PLACE: Final = re.compile(r" at line 1 column (\d+)")
@@ -58,8 +59,10 @@ def message_in(line: bytes) -> JSONRPCMessage:
     try:
         found = from_json(line, allow_inf_nan=False)
     except ValueError as error:
-        text = f"this line is not JSON: {_plain(error)}"
-        raise NotAMessage(PARSE_ERROR, text, _id_in_broken(line)) from None
+        found = _call_with_lone_surrogates(line)
+        if found is None:
+            text = f"this line is not JSON: {_plain(error)}"
+            raise NotAMessage(PARSE_ERROR, text, _id_in_broken(line)) from None
     if type(found) is list:
         raise _invalid(found, "a JSON array is no message, and batches are not part of MCP")
     if type(found) is not dict:
@@ -129,6 +132,21 @@ def _id_to_answer(found: object) -> RequestId | None:
     if type(request_id) is str and request_id.encode("utf-8", "replace").decode() == request_id:
         return request_id
     return None
+
+
+def _call_with_lone_surrogates(line: bytes) -> dict[str, Any] | None:
+    """Return a call of a tool in whose arguments halves of surrogate pairs are all that is wrong, else None.
+
+    A client in JavaScript sends them when it cuts a text within an emoji; the tool names the argument they are in.
+    """
+    try:
+        found = json.loads(line.decode())
+        # without them it is JSON by every other rule
+        from_json(json.dumps(found, ensure_ascii=False).encode(errors="replace"), allow_inf_nan=False)
+        json.dumps({**found, "params": {**found["params"], "arguments": None}}, ensure_ascii=False).encode()
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    return found if found.get("method") == _CALLING and isinstance(found["params"].get("arguments"), dict) else None
 
 
 def _id_in_broken(line: bytes) -> RequestId | None:

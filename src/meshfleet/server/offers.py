@@ -40,6 +40,7 @@ from pydantic import BaseModel
 
 from meshfleet.errors import Invalid, MeshfleetError, NotFound
 from meshfleet.ledger import Ledger
+from meshfleet.mesh.texts import shown
 from meshfleet.server import prompts
 from meshfleet.server.resources import Library, templates
 from meshfleet.server.subscriptions import Subscriptions
@@ -96,7 +97,7 @@ class _Offers:
         return page
 
     async def list_templates(self, _: _Request, params: PaginatedRequestParams) -> ListResourceTemplatesResult:
-        _refuse_cursor(params)
+        refuse_cursor(params)
         return ListResourceTemplatesResult(resource_templates=templates())
 
     async def read(self, _: _Request, params: ReadResourceRequestParams) -> ReadResourceResult:
@@ -116,7 +117,7 @@ class _Offers:
         return await request.lifespan_context.listen(request, params)
 
     async def list_prompts(self, _: _Request, params: PaginatedRequestParams) -> ListPromptsResult:
-        _refuse_cursor(params)
+        refuse_cursor(params)
         return ListPromptsResult(prompts=prompts.listed())
 
     async def get_prompt(self, _: _Request, params: GetPromptRequestParams) -> GetPromptResult:
@@ -154,13 +155,18 @@ def _not_found(request: _Request, params: BaseModel, error: NotFound) -> MCPErro
     if uri is None:
         return MCPError(INVALID_PARAMS, str(error))
     code = INVALID_PARAMS if _is_modern(request) else RESOURCE_NOT_FOUND
-    return MCPError(code, f"there is no resource {uri}: {error}", {"uri": uri})
+    return MCPError(code, f"uri {shown(uri)} is no resource: {error}", {"uri": uri})
 
 
 def _is_modern(request: _Request) -> bool:
     return request.protocol_version in MODERN_PROTOCOL_VERSIONS
 
 
-def _refuse_cursor(params: PaginatedRequestParams) -> None:
-    if params.cursor is not None:
-        raise Invalid("cursor is none of this list, which is told at once; leave it out")
+def refuse_cursor(params: PaginatedRequestParams | None) -> None:
+    """Refuse to go on with a list that is told at once.
+
+    Raises:
+        Invalid: There is a cursor.
+    """
+    if params is not None and params.cursor is not None:
+        raise Invalid(f"cursor is {shown(params.cursor)}, but this list is told at once; leave it out")

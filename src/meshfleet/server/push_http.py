@@ -107,6 +107,7 @@ class Exchange:
         self._stream = stream
         self._stall_s = stall_s
         self._wire = h11.Connection(h11.SERVER)
+        self._wants_body = True
         self._sending = False
 
     async def request(self) -> Request:
@@ -123,14 +124,17 @@ class Exchange:
                 raise Refused(error.error_status_hint, f"this is no request: {error}") from None
             if not isinstance(event, h11.Request):
                 raise anyio.EndOfStream
+            self._wants_body = event.method != b"HEAD"
             return _request_in(event)
         raise Refused(408, f"no request arrived within {_HEAD_S:.0f} s")
 
     async def answer(self, status: int, body: dict[str, str], headers: Headers | None = None) -> None:
-        """Answer with a JSON object, and with nothing more."""
+        """Answer with a JSON object, and with nothing more; who asked for the head alone gets no more than that."""
         content = json.dumps(body).encode()
         more = [("Content-Type", "application/json"), ("Content-Length", str(len(content))), *(headers or [])]
-        await self._send(self._head(status, more) + (self._wire.send(h11.Data(data=content)) or b""))
+        head = self._head(status, more)
+        data = self._wire.send(h11.Data(data=content)) if self._wants_body else None
+        await self._send(head + (data or b""))
         await self.end()
         with anyio.move_on_after(_LINGER_S), suppress(*GONE):
             await self._stream.send_eof()

@@ -6,6 +6,7 @@ How the protocol asks for them is the business of `offers.py`, telling a client 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -35,6 +36,7 @@ _JSON: Final = "application/json"
 _PLAIN: Final = "text/plain"
 _MOST_STREAMS: Final = 32
 """Event streams of running agents that are kept, so that reading on costs only what is new."""
+_OWN_ID: Final = re.compile(r"[0-9a-f-]{36}")
 _LONGEST_TITLE: Final = 80
 """Characters of a fleet's roles that its title shows."""
 
@@ -79,7 +81,10 @@ class Kind:
         if not (uri.startswith(self.before) and uri.endswith(self.after)):
             return None
         inner = uri[len(self.before) : len(uri) - len(self.after)]
-        return unquote(inner, errors="surrogatepass") if inner and "/" not in inner else None
+        try:
+            return unquote(inner, errors="surrogatepass") if inner and "/" not in inner else None
+        except UnicodeDecodeError:
+            return None
 
 
 class Library:
@@ -160,8 +165,11 @@ class Library:
         """What an agent has said: from the ledger once it has ended, from its event stream until then."""
         agent = self.ledger.read(lambda view: require_agent(view, agent_id))
         if agent["status"] in _ENDED:
-            return agent.get("output") or ""
-        return self._words_so_far(attempt_key(agent_id, agent["attempt"])) if "attempt" in agent else ""
+            output = agent.get("output")
+            return output if isinstance(output, str) else ""
+        # a row that another program wrote may name anything, and this reads the file it names
+        is_ours = type(agent.get("attempt")) is int and _OWN_ID.fullmatch(agent_id)
+        return self._words_so_far(attempt_key(agent_id, agent["attempt"])) if is_ours else ""
 
     def _words_so_far(self, attempt: str) -> str:
         # the one that was read longest ago is the first to go
@@ -246,7 +254,7 @@ def kind_of(uri: str) -> tuple[Kind, str]:
     for kind in KINDS:
         if (key := kind.key(uri)) is not None:
             return kind, key
-    raise NotFound(f"{shown(uri)} is no resource of meshfleet; resources/list and resources/templates/list tell them")
+    raise NotFound("resources/list and resources/templates/list tell those there are")
 
 
 def templates() -> list[ResourceTemplate]:

@@ -19,6 +19,7 @@ from meshfleet.server.app import build_server
 from meshfleet.server.push import Push
 from meshfleet.server.streams import stdio_streams
 from meshfleet.server.tool import Context
+from meshfleet.server.tools.routing import router_of
 from meshfleet.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,9 @@ async def serve(settings: Settings, environ: Mapping[str, str], cwd: Path) -> No
     try:
         supervisor = None if settings.in_agent_mode else Supervisor(ledger, settings, environ)
         push = None if settings.in_agent_mode else Push(ledger, settings)
-        server = build_server(Context(ledger, _own_caller(ledger, settings), supervisor, environ, cwd, push=push))
+        context = Context(ledger, _own_caller(ledger, settings), supervisor, environ, cwd, push=push)
+        server = build_server(context)
+        _look_at_the_user_s_words(context)
         async with stdio_streams() as (reading, writing), anyio.create_task_group() as tasks:
             tasks.start_soon(_stop_on_signal, tasks.cancel_scope)
             if supervisor is not None:
@@ -58,6 +61,16 @@ def _own_caller(ledger: Ledger, settings: Settings) -> Caller:
             "MESHFLEET_DATA_FILE to the ledger of that agent"
         )
     return Caller(agent_id)
+
+
+def _look_at_the_user_s_words(context: Context) -> None:
+    """Say at once what the first route_work would be refused for; all other tools do without these words."""
+    if context.caller.agent_id is not None:
+        return  # the server that started the agent has said it
+    try:
+        router_of(context)
+    except Invalid as error:
+        log.error("%s; route_work is refused until that is mended", error)  # noqa: TRY400 - the text says all there is to know
 
 
 async def _stop_on_signal(scope: anyio.CancelScope) -> None:

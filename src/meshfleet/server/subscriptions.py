@@ -56,6 +56,7 @@ class Subscriptions:
         self._wanted: Counter[str] = Counter()
         self._known: dict[str, int | None] = {}
         self._seq: int | None = None
+        self._trouble = ""
         self._somebody = anyio.Event()
         self._handshaken: ServerSession | None = None
         self._told_to_handshaken: set[str] = set()
@@ -104,10 +105,16 @@ class Subscriptions:
             if not self._wanted:
                 self._somebody = anyio.Event()
                 continue
+            trouble = ""
             try:
                 await self._look()
-            except MeshfleetError as error:
-                log.debug("changes can't be seen at the moment: %s", error)
+            except Exception as error:
+                # whatever is wrong with a resource, the server goes on
+                trouble = repr(error)
+                if trouble != self._trouble:
+                    unforeseen = not isinstance(error, MeshfleetError)
+                    log.warning("changes of resources can't be seen: %s", error, exc_info=unforeseen)
+            self._trouble = trouble
 
     async def _tell_from_now_on(self, session: ServerSession, key: str) -> None:
         self._handshaken = session

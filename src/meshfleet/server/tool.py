@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from mcp_types import Tool as WireTool
 from mcp_types import ToolAnnotations
@@ -15,19 +15,11 @@ from meshfleet.agents.supervisor import Supervisor
 from meshfleet.errors import Invalid
 from meshfleet.ledger import Ledger
 from meshfleet.mesh.identity import Caller
-from meshfleet.mesh.texts import shown
 from meshfleet.model import now_ms
 from meshfleet.server.push import Push
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
+from meshfleet.server.refusals import wrong_arguments
 
 JsonObject = dict[str, Any]
-
-_TOLD: Final = 5
-"""Wrong arguments that a refusal tells of one by one."""
-_LONGEST_PLAIN_NAME: Final = 64
-"""Characters of an argument's name that a refusal tells as it is."""
 
 
 class Arguments(BaseModel):
@@ -103,7 +95,7 @@ class Tool(Generic[A]):
         try:
             checked = self.arguments.model_validate(dict(arguments))
         except ValidationError as error:
-            raise Invalid(self._refusal(error)) from None
+            raise Invalid(wrong_arguments(self.name, list(self.arguments.model_fields), error)) from None
         return self.call(context, checked)
 
     def on_the_wire(self) -> WireTool:
@@ -120,24 +112,6 @@ class Tool(Generic[A]):
                 open_world_hint=self.open_world,
             ),
         )
-
-    def _refusal(self, error: ValidationError) -> str:
-        problems = [self._problem(problem) for problem in error.errors(include_url=False)]
-        more = [f"and {len(problems) - _TOLD} more"] if len(problems) > _TOLD else []
-        return "; ".join(problems[:_TOLD] + more)
-
-    def _problem(self, problem: ErrorDetails) -> str:
-        name = _path(problem["loc"])
-        match problem["type"]:
-            case "missing":
-                return f"{name} is missing; {self.name} needs it"
-            case "extra_forbidden" if len(problem["loc"]) > 1:
-                return f"{name} is nothing {self.name} knows; leave it out"
-            case "extra_forbidden":
-                known = ", ".join(self.arguments.model_fields) or "none"
-                return f"{name} is no argument of {self.name}, which takes {known}"
-            case _:
-                return f"{name} is {shown(problem['input'])}; {_expected(problem)}"
 
 
 def tight_schema(schema: JsonObject) -> JsonObject:
@@ -164,34 +138,3 @@ def tight_schema(schema: JsonObject) -> JsonObject:
     tightened: JsonObject = tighten(schema)
     tightened.pop("description", None)
     return tightened
-
-
-def _path(location: tuple[int | str, ...]) -> str:
-    path = ""
-    for part in location:
-        name = part if isinstance(part, int) or _is_plain(part) else shown(part)
-        path += f"[{name}]" if isinstance(part, int) else f".{name}" if path else f"{name}"
-    return path or "arguments"
-
-
-def _is_plain(name: str) -> bool:
-    return name.isascii() and name.isidentifier() and len(name) <= _LONGEST_PLAIN_NAME
-
-
-def _expected(problem: ErrorDetails) -> str:
-    context = problem.get("ctx", {})
-    expectations = {
-        "string_type": "it has to be a string",
-        "string_unicode": "it has to be valid Unicode, without lone surrogates",
-        "int_type": "it has to be a whole number",
-        "bool_type": "it has to be true or false",
-        "list_type": "it has to be an array",
-        "model_type": "it has to be an object",
-        "dict_type": "it has to be an object",
-        "string_too_short": "it can't be empty",
-        "too_short": "it can't be empty",
-        "greater_than_equal": f"it has to be at least {context.get('ge')}",
-        "literal_error": f"it has to be {context.get('expected')}",
-    }
-    message = problem["msg"]
-    return expectations.get(problem["type"], f"{message[:1].lower()}{message[1:]}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from meshfleet.errors import Invalid
+from meshfleet.errors import Invalid, NotFound
 from meshfleet.ledger import Ledger
 from meshfleet.mesh.lifecycle import Outcome, settle_attempt
 from meshfleet.mesh.routing import Router, record_routing_outcome, register_capability, route_work
@@ -28,7 +27,7 @@ DESCRIPTIONS = st.lists(st.sampled_from(WORDS), min_size=1, max_size=6).map(" an
 
 
 @pytest.fixture(scope="module")
-def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
     """A ledger with an agent for every known term, one more for each word, some ended, some with outcomes."""
     ledger = open_ledger(tmp_path_factory.mktemp("crowd") / "agent-mesh.json")
     fleet_id, ended = fleet_of(ledger, *WORDS)
@@ -38,8 +37,7 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
     agents = agents_with(ledger, *([word] for word in KNOWN))
     for place, agent_id in enumerate([*ended, *agents[::7]]):
         record_routing_outcome(ledger, agent_id, WORDS[place % len(WORDS)], success=place % 3 == 0)
-    yield ledger
-    ledger.close()
+    return ledger
 
 
 def test_the_example_fleet_is_found_for_a_ui_bug_without_anyone_registering_anything(ledger_file: Path) -> None:
@@ -142,6 +140,7 @@ def test_who_matches_nothing_is_left_out(ledger_file: Path) -> None:
 def test_a_match_says_what_it_is_made_of(ledger_file: Path) -> None:
     ledger = open_ledger(ledger_file)
     [agent_id] = agents_with(ledger, ["React", "jest", "machine learning"])
+    fleet_id = row(ledger, "agents", agent_id)["fleet_id"]
     record_routing_outcome(ledger, agent_id, "react", success=True)
     description = "Fix the jsx tests of the ML page in React"
     assert matches(ledger, description) == [
@@ -150,6 +149,7 @@ def test_a_match_says_what_it_is_made_of(ledger_file: Path) -> None:
             "score": 1.765625,
             "role": "somebody",
             "weight": 1.942188,
+            "fleet_id": fleet_id,
             "matched": [
                 {"term": "jsx", "how": "synonym", "weight": 0.5},
                 {"term": "tests", "how": "relative", "weight": 0.0625},
@@ -240,6 +240,47 @@ def test_what_was_registered_for_nobody_comes_last_as_if_it_had_ended(ledger_fil
     assert [
         match["agent_id"] for match in route_work(ledger, Router(), "react", 9, include_ended=False)["matches"]
     ] == [agent]
+
+
+def test_of_one_fleet_only_its_agents_are_ranked_and_as_among_all(ledger_file: Path) -> None:
+    ledger = open_ledger(ledger_file)
+    fleet_id, (a, b) = fleet_of(ledger, "React expert", "CSS expert")
+    other_id, (c,) = fleet_of(ledger, "jsx")
+    empty_id, _ = fleet_of(ledger, "Writer")
+    router = Router()
+    assert {match["fleet_id"] for match in matches(ledger, "react css", router=router)} == {fleet_id, other_id}
+
+    def ranked_in(fleet: str, top_n: int = 9, asker: str | None = None) -> list[str]:
+        found = route_work(ledger, router, "react css", top_n, fleet_id=fleet, asker=asker)
+        return [match["agent_id"] for match in found["matches"]]
+
+    assert ranked_in(fleet_id) == sorted([a, b])
+    assert ranked_in(fleet_id, 1) == sorted([a, b])[:1]
+    assert ranked_in(other_id) == [c]
+    assert ranked_in(empty_id) == []
+    assert ranked_in(fleet_id, asker=a) == [b]
+    with pytest.raises(NotFound, match=r"^fleet_id 'nowhere' is no fleet"):
+        ranked_in("nowhere")
+
+
+def test_who_asks_is_not_told_of_itself_and_takes_no_place(ledger_file: Path) -> None:
+    ledger = open_ledger(ledger_file)
+    _, (asker,) = fleet_of(ledger, "react")
+    _, (other,) = fleet_of(ledger, "nextjs")
+    found = route_work(ledger, Router(), "react", 1, asker=asker)["matches"]
+    assert [match["agent_id"] for match in found] == [other]
+
+
+def test_a_router_follows_an_agent_into_another_fleet(ledger_file: Path) -> None:
+    ledger = open_ledger(ledger_file)
+    _, (agent,) = fleet_of(ledger, "react")
+    other_id, _ = fleet_of(ledger, "Writer")
+    router = Router()
+    assert route_work(ledger, router, "react", fleet_id=other_id) == {"matches": []}
+    moved = {**row(ledger, "agents", agent), "fleet_id": other_id}
+    ledger.transact(lambda transaction: transaction.put("agents", agent, moved))
+    [match] = route_work(ledger, router, "react", fleet_id=other_id)["matches"]
+    assert (match["agent_id"], match["fleet_id"]) == (agent, other_id)
 
 
 def test_a_router_follows_what_its_own_ledger_writes(ledger_file: Path) -> None:

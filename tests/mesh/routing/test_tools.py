@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from meshfleet.errors import Invalid
+from meshfleet.errors import Invalid, NotFound
 from meshfleet.mesh.identity import Caller
 from meshfleet.server.tool import Context
 from meshfleet.server.tools.routing import RECORD_ROUTING_OUTCOME, REGISTER_CAPABILITY, ROUTE_WORK
@@ -40,6 +40,7 @@ def test_an_agent_is_registered_found_and_judged(ledger_file: Path) -> None:
                 "score": 0.5,
                 "role": "DBA",
                 "weight": 0.55,
+                "fleet_id": fleet_id,
                 "matched": [{"term": "queries", "how": "synonym", "weight": 0.5}],
             }
         ]
@@ -56,6 +57,24 @@ def test_the_user_s_words_come_from_the_environment(ledger_file: Path) -> None:
     broken = context_on(ledger_file, MESHFLEET_TAXONOMY="{")
     with pytest.raises(Invalid, match="MESHFLEET_TAXONOMY is no JSON"):
         ROUTE_WORK.run(broken, {"description": "invoicing"})
+
+
+def test_an_agent_is_told_of_its_peers_never_of_itself_and_of_strangers_if_it_asks(ledger_file: Path) -> None:
+    ledger = open_ledger(ledger_file)
+    fleet_id, (me, peer) = fleet_of(ledger, "React expert", "jsx")
+    other_id, (stranger,) = fleet_of(ledger, "React")
+    about = {"description": "react", "top_n": 9}
+
+    def ranked(context: Context, **more: str) -> list[str]:
+        return [match["agent_id"] for match in ROUTE_WORK.run(context, {**about, **more})["matches"]]
+
+    agent, orchestrator = context_on(ledger_file, me), context_on(ledger_file)
+    assert ranked(agent) == ranked(agent, fleet_id=fleet_id) == [peer]
+    assert ranked(agent, fleet_id=other_id) == [stranger]
+    assert ranked(orchestrator) == [*sorted([me, stranger]), peer]
+    assert ranked(orchestrator, fleet_id=fleet_id) == [me, peer]
+    with pytest.raises(NotFound, match="fleet_id 'nowhere' is no fleet"):
+        ranked(orchestrator, fleet_id="nowhere")
 
 
 def test_an_agent_registers_itself_only(ledger_file: Path) -> None:
@@ -75,7 +94,8 @@ def test_an_agent_registers_itself_only(ledger_file: Path) -> None:
         ("route_work", {"description": ""}, "description is ''; it can't be empty"),
         ("route_work", {"description": "\t"}, "description is blank"),
         ("route_work", {"top_n": 0}, "top_n is 0; it has to be at least 1"),
-        ("route_work", {"top_n": 1001}, "top_n is 1001; "),
+        ("route_work", {"top_n": 1001}, "top_n is 1001; it has to be at most 1000"),
+        ("route_work", {"fleet_id": 5}, "fleet_id is 5; it has to be a string"),
         ("route_work", {"top_n": True}, "top_n is True; it has to be a whole number"),
         ("route_work", {"top_n": "3"}, "top_n is '3'; it has to be a whole number"),
         ("route_work", {"include_ended": 1}, "include_ended is 1; it has to be true or false"),

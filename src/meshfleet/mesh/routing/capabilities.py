@@ -13,7 +13,7 @@ from meshfleet.errors import Invalid
 from meshfleet.ledger import Ledger, Transaction
 from meshfleet.mesh.lifecycle import require_agent
 from meshfleet.mesh.routing.terms import PROSE_WORDS, Vocabulary
-from meshfleet.mesh.texts import checked_name
+from meshfleet.mesh.texts import checked_name, shown
 from meshfleet.model import Row, now_ms
 
 MOST_SKILLS: Final = 100
@@ -114,6 +114,6 @@ def _check(row: Row) -> None:
         checked_name("model", row["model"])
     if not 1 <= row.get("context_window", 1) <= LARGEST_CONTEXT_WINDOW:
         raise Invalid(
-            f"context_window is {row['context_window']}; it has to be a number of tokens from 1 to "
+            f"context_window is {shown(row['context_window'])}; it has to be a number of tokens from 1 to "
             f"{LARGEST_CONTEXT_WINDOW}"
         )

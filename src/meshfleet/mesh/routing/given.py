@@ -11,6 +11,8 @@ from meshfleet.mesh.texts import shown
 
 LARGEST_FILE: Final = 1024 * 1024
 """Bytes of a file that is read."""
+LONGEST_PATH: Final = 1024
+"""Characters of a file's path that a refusal shows: whoever is to mend the file has to find it."""
 
 
 def read_given(variable: str, value: str) -> Any:
@@ -20,7 +22,7 @@ def read_given(variable: str, value: str) -> Any:
         Invalid: The file can't be read, or it is no JSON; the text names the variable.
     """
     inline = value.lstrip().startswith(("{", "["))
-    source = variable if inline else f"{variable} names {shown(value)}, which"
+    source = variable if inline else f"{variable} names {shown(value, LONGEST_PATH)}, which"
     text = value if inline else _content(source, value)
     try:
         return json.loads(text, object_pairs_hook=_each_name_once)
@@ -29,6 +31,8 @@ def read_given(variable: str, value: str) -> Any:
         raise Invalid(f"{source} is no JSON: {where}: {error.msg.lower()}") from None
     except RecursionError:
         raise Invalid(f"{source} is nested too deeply") from None
+    except ValueError:
+        raise Invalid(f"{source} holds a number of too many digits") from None
     except _Twice as twice:
         raise Invalid(
             f"{source} names {shown(str(twice))} twice in one object; put what belongs to it together"
@@ -60,5 +64,7 @@ def _content(source: str, value: str) -> str:
         raise Invalid(f"{source} is no UTF-8 at byte {error.start}") from None
     except OSError as error:
         raise Invalid(f"{source} can't be read: {(error.strerror or str(error)).lower()}") from None
-    except (RuntimeError, ValueError) as error:
+    except RuntimeError:
+        raise Invalid(f"{source} can't be read: there is no such user, whose home it begins with") from None
+    except ValueError as error:
         raise Invalid(f"{source} can't be read: {error}") from None

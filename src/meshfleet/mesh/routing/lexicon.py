@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-from meshfleet.mesh.routing.synonyms import built_in_groups, pair_up, read_groups
+from meshfleet.mesh.routing.synonyms import Synonyms, built_in_groups, read_groups
 from meshfleet.mesh.routing.taxonomy import BUILT_IN, build_taxonomy, reach
 from meshfleet.mesh.routing.terms import Vocabulary
 
@@ -37,8 +37,8 @@ class Lexicon:
         spelling = _built_in_vocabulary()
         groups = read_groups(synonyms, spelling)
         self._taxonomy = build_taxonomy(taxonomy, spelling)
-        self._synonyms = pair_up([*built_in_groups(), *groups])
-        self.terms: Final = frozenset(self._taxonomy.names | self._synonyms.keys())
+        self._synonyms = Synonyms([*built_in_groups(), *groups])
+        self.terms: Final = frozenset(self._taxonomy.names | self._synonyms.terms)
         self.vocabulary: Final = Vocabulary.of(self.terms)
         self._levels: dict[str, tuple[Level, ...]] = {}
 
@@ -68,14 +68,14 @@ class Lexicon:
             if remoteness <= FARTHEST:
                 found[other] = min(remoteness, found.get(other, FARTHEST))
 
-        for synonym in self._synonyms.get(term, ()):
+        for synonym in self._synonyms.of(term):
             note(synonym, SYNONYM)
         for start in list(found):
             for links in (self._taxonomy.above, self._taxonomy.below):
-                for relative, steps in reach(links, start):
+                for relative, steps in reach(links, start, FARTHEST):
                     remoteness = 1 + found[start] + steps
                     note(relative, remoteness)
-                    for synonym in self._synonyms.get(relative, ()):
+                    for synonym in self._synonyms.of(relative):
                         note(synonym, remoteness + 1)
         return found
 

@@ -125,7 +125,32 @@ GROUPS: Final = (
 )
 """Each line is a group: any of it stands for any other. A term of several words keeps its spaces."""
 
-Synonyms = dict[str, frozenset[str]]
+MOST_IN_A_GROUP: Final = 100
+"""Terms that a group of the user's may have."""
+
+
+class Synonyms:
+    """Which terms stand for each other: those that share a group.
+
+    A synonym of a synonym is none unless a group says so.
+
+    Args:
+        groups: The groups.
+    """
+
+    def __init__(self, groups: Iterable[Iterable[str]]) -> None:
+        # the pairs themselves would be as many as the square of a group
+        self._groups: dict[str, list[frozenset[str]]] = {}
+        for group in groups:
+            terms = frozenset(group)
+            for term in terms:
+                self._groups.setdefault(term, []).append(terms)
+        self.terms: Final = self._groups.keys()
+
+    def of(self, term: str) -> frozenset[str]:
+        """The synonyms of a term; the empty set for one that has none."""
+        groups = self._groups.get(term)
+        return frozenset().union(*groups) - {term} if groups else frozenset()
 
 
 def built_in_groups() -> list[list[str]]:
@@ -149,19 +174,11 @@ def read_groups(raw: str | None, vocabulary: Vocabulary) -> list[list[str]]:
     return [_group(group, vocabulary) for group in given]
 
 
-def pair_up(groups: Iterable[Iterable[str]]) -> Synonyms:
-    """Every term with all that share a group with it; a synonym of a synonym is none unless a group says so."""
-    pairs: dict[str, set[str]] = {}
-    for group in groups:
-        terms = set(group)
-        for term in terms:
-            pairs.setdefault(term, set()).update(terms - {term})
-    return {term: frozenset(others) for term, others in pairs.items()}
-
-
 def _group(group: Any, vocabulary: Vocabulary) -> list[str]:
     if not isinstance(group, list):
         raise Invalid(f"{VARIABLE} holds {shown(group)}, where a list of terms is expected")
+    if len(group) > MOST_IN_A_GROUP:
+        raise Invalid(f"{VARIABLE} has a group of {len(group)} terms; at most {MOST_IN_A_GROUP} are possible")
     return [_term(name, vocabulary) for name in group]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final
 
 from meshfleet.errors import Invalid
@@ -128,10 +129,16 @@ class Taxonomy:
         return True
 
 
-def reach(links: dict[str, set[str]], start: str) -> Iterator[tuple[str, int]]:
-    """Every skill that can be reached over links, with the fewest steps it takes, nearest first."""
+def reach(links: dict[str, set[str]], start: str, most_steps: int | None = None) -> Iterator[tuple[str, int]]:
+    """Every skill that can be reached over links, with the fewest steps it takes, nearest first.
+
+    Args:
+        links: Where each skill leads.
+        start: Where to begin.
+        most_steps: Where to end; None is nowhere.
+    """
     seen, ring, steps = {start}, [start], 0
-    while ring:
+    while ring and steps != most_steps:
         steps += 1
         ring = sorted({name for known in ring for name in links.get(known, ())} - seen)
         seen.update(ring)
@@ -155,13 +162,30 @@ def build_taxonomy(raw: str | None, vocabulary: Vocabulary) -> Taxonomy:
             raise Invalid(f'{VARIABLE} is {shown(given)}; it has to be an object like {{"frontend": ["react"]}}')
         for parent, child in _links(given, None, 1, vocabulary):
             taxonomy.names.add(child)
-            if parent is not None and not taxonomy.link(parent, child):
-                raise Invalid(f"{VARIABLE} puts {shown(child)} below {shown(parent)}, which lies below it already")
+            if parent is not None:
+                taxonomy.above.setdefault(child, set()).add(parent)
+                taxonomy.below.setdefault(parent, set()).add(child)
+        _require_a_tree(taxonomy.above)
     for parent, child in _links(BUILT_IN, None, 1, vocabulary):
         taxonomy.names.add(child)
         if parent is not None:
             taxonomy.link(parent, child)
     return taxonomy
+
+
+def _require_a_tree(above: dict[str, set[str]]) -> None:
+    """Refuse circles, and skills that lie too deep by whichever way."""
+    levels: dict[str, int] = {}
+    try:
+        for skill in TopologicalSorter(above).static_order():
+            levels[skill] = 1 + max((levels[parent] for parent in above.get(skill, ())), default=0)
+    except CycleError as error:
+        *circle, _ = error.args[1]
+        first = circle.index(min(circle))
+        circle = [*circle[first:], *circle[:first], circle[first]]
+        raise Invalid(f"{VARIABLE} puts {shown(circle[0])} below itself: {shown(' > '.join(circle))}") from None
+    if max(levels.values(), default=0) > DEEPEST:
+        raise Invalid(f"{VARIABLE} has more than {DEEPEST} levels")
 
 
 def _links(tree: Any, parent: str | None, level: int, vocabulary: Vocabulary) -> Iterator[tuple[str | None, str]]:

@@ -9,14 +9,17 @@ from pydantic import Field
 from meshfleet.agents.definitions import find_agent_files
 from meshfleet.mesh.fleets import AgentSpec, attach_agent, set_fleet_timeout
 from meshfleet.server.tool import Arguments, Context, JsonObject, NoArguments, Tool
-from meshfleet.server.tools.fleets import FleetId, SpawnedAgent, described
+from meshfleet.server.tools.fleets import FleetId, PremadeAgent, Prompt, Role, described
 from meshfleet.server.tools.schemas import FLAG, NUMBER, TEXT, TEXT_OR_NULL, array, record
 
 
-class AttachAgent(SpawnedAgent):
+class AttachAgent(Arguments):
     """Arguments of attach_agent."""
 
     fleet_id: FleetId
+    role: Role
+    prompt: Prompt
+    agent: PremadeAgent = None
 
 
 class SetFleetTimeout(Arguments):

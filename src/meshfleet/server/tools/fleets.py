@@ -14,14 +14,17 @@ from meshfleet.server.tool import Arguments, Context, JsonObject, NoArguments, T
 from meshfleet.server.tools.schemas import AGENT, FLEET, NUMBER, TEXT, TEXT_OR_NULL, TIME, array, record
 
 FleetId = Annotated[str, Field(description="Id of the fleet, from spawn_fleet or list_fleets")]
+Role = Annotated[str, Field(description="Short name its peers know it by, e.g. 'Analyst'", min_length=1)]
+Prompt = Annotated[str, Field(description="Its task, complete in itself: it sees nothing else", min_length=1)]
+PremadeAgent = Annotated[str | None, Field(description="Name of a premade OpenCode agent to run as")]
 
 
 class SpawnedAgent(Arguments):
     """One agent of a new fleet."""
 
-    role: Annotated[str, Field(description="Short name its peers know it by, e.g. 'Analyst'", min_length=1)]
-    prompt: Annotated[str, Field(description="Its task, complete in itself: it sees nothing else", min_length=1)]
-    agent: Annotated[str | None, Field(description="Name of a premade OpenCode agent to run as")] = None
+    role: Role
+    prompt: Prompt
+    agent: PremadeAgent = None
 
 
 class SpawnFleet(Arguments):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from meshfleet.errors import Unavailable
+from meshfleet.errors import Invalid, Unavailable
 from meshfleet.mesh.health import health
 from meshfleet.model import now_ms
 from meshfleet.server.tool import Context, JsonObject, NoArguments, Tool
+from meshfleet.server.tools.routing import router_of
 from meshfleet.server.tools.schemas import NUMBER, TEXT, TIME, TIME_OR_NULL, array, record
 
 
 def _get_health(context: Context, _: NoArguments) -> JsonObject:
     problems = []
+    try:
+        router_of(context)
+    except Invalid as error:
+        problems.append(str(error))
     if context.supervisor is not None:
         try:
             context.supervisor.require_opencode()

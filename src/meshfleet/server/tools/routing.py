@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 from pydantic import Field
 
 from meshfleet.ledger import Ledger
+from meshfleet.mesh.identity import identify_agent
 from meshfleet.mesh.routing import LARGEST_TOP_N, Router, record_routing_outcome, register_capability, route_work
 from meshfleet.server.tool import Arguments, Context, JsonObject, Tool
 from meshfleet.server.tools.fleets import FleetId
@@ -33,6 +34,9 @@ class RouteWork(Arguments):
     description: Annotated[str, Field(description="The work, in words, e.g. 'ui bug'", min_length=1)]
     top_n: Annotated[int, Field(description="How many agents at most", ge=1, le=LARGEST_TOP_N)] = 1
     include_ended: Annotated[bool, Field(description="Also agents that have ended, after all others")] = True
+    fleet_id: Annotated[
+        str | None, Field(description="Only agents of this fleet; left out, of yours if you are an agent, else of all")
+    ] = None
 
 
 class RecordRoutingOutcome(Arguments):
@@ -51,10 +55,19 @@ def _register_capability(context: Context, arguments: RegisterCapability) -> Jso
 
 
 def _route_work(context: Context, arguments: RouteWork) -> JsonObject:
-    return route_work(context.ledger, _router_of(context), **arguments.model_dump())
+    asked, asker = arguments.model_dump(), context.caller.agent_id
+    if asker is not None and arguments.fleet_id is None:
+        # an agent can hand work to nobody else
+        asked["fleet_id"] = identify_agent(context.ledger, asker).agent["fleet_id"]
+    return route_work(context.ledger, router_of(context), **asked, asker=asker)
 
 
-def _router_of(context: Context) -> Router:
+def router_of(context: Context) -> Router:
+    """The index over a context's ledger, made when it is first asked for.
+
+    Raises:
+        Invalid: The user's own words can't be read; the text names their variable.
+    """
     router = _ROUTERS.get(context.ledger)
     if router is None:
         environ = context.environ
@@ -79,8 +92,8 @@ ROUTE_WORK = Tool(
     name="route_work",
     description=(
         "Which agents fit a piece of work best: matches its words, synonyms and related skills against roles and "
-        "skills. Returns agent_id, weight and what matched, best first; empty when nobody fits. It starts nothing: "
-        "hand the work on with send_message."
+        "skills. Returns agent_id, fleet_id, weight and what matched, best first, never yourself; empty when nobody "
+        "fits. It starts nothing: hand the work on with send_message."
     ),
     arguments=RouteWork,
     result=record(
@@ -92,6 +105,7 @@ ROUTE_WORK = Tool(
                         "score": {"type": "number"},
                         "role": TEXT,
                         "weight": {"type": "number", "description": "score x feedback"},
+                        "fleet_id": TEXT,
                         "matched": array(
                             record(
                                 {

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from meshfleet.mesh.template_files import export_fleet_template, import_fleet_template
 from meshfleet.mesh.templates import (
-    LONGEST_TEMPLATE_NAME,
     MOST_AGENTS,
+    TEMPLATE_NAME,
     TemplateDraft,
     agents_as_json,
     delete_fleet_template,
@@ -24,7 +24,7 @@ from meshfleet.server.tools.fleets import SpawnedAgent, specs_of, start_fleet
 from meshfleet.server.tools.schemas import NUMBER, TEXT, TEXT_OR_NULL, TIME, array, record
 
 # the rule refuses what a model does in spite of these, in words that say what would be right
-_NAME_FORM = {"pattern": f"^[a-z0-9_-]{{1,{LONGEST_TEMPLATE_NAME}}}$"}
+_NAME_FORM = {"pattern": f"^{TEMPLATE_NAME.pattern}$"}
 TemplateName = Annotated[str, Field(description="Name of the template")]
 Version = Annotated[int | None, Field(description="Which version; the latest if left out", ge=1)]
 

@@ -1,0 +1,243 @@
+"""What a call costs does not depend on how many acknowledged messages lie in the ledger.
+
+Counted, not timed: the functions that are called, what is allocated, and what goes to and from the files. How long it
+takes is the benchmark's to tell.
+"""
+
+from __future__ import annotations
+
+import sys
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+import pytest
+
+from benchmark.seeding import seed
+from meshfleet.ledger import View
+from meshfleet.ledger.state import State
+from meshfleet.mesh.fleets import AgentSpec, collect_results, create_fleet, fleet_status, list_fleets
+from meshfleet.mesh.lifecycle import Outcome, settle_attempt
+from meshfleet.mesh.messages import Draft, get_inbox, send_message
+from meshfleet.mesh.receipts import ack_message, get_receipts, write_receipt
+from tests.ledger.rows import quiet_ledger
+from tests.ledger.watched_files import Step, WatchedFiles
+from tests.ledgers import ledger_at
+from tests.mesh.fleets import start_all
+
+SIZES: Final = (100, 5_000)
+DIGITS: Final = 8
+"""Bytes by which two records may differ that are alike but for their numbers."""
+
+
+class CountingFiles(WatchedFiles):
+    """Counts the operations, and the bytes that are read and written."""
+
+    def __init__(self) -> None:
+        self.operations: Counter[str] = Counter()
+        self.bytes: Counter[str] = Counter()
+
+    def around(self, name: str, step: Step, *args: Any) -> Any:
+        result = step(*args)
+        self.operations[name] += 1
+        if name == "read":
+            self.bytes[name] += len(result)
+        elif name == "write":
+            self.bytes[name] += result
+        return result
+
+
+class Mesh:
+    """A ledger with a past: two agents of one fleet that have exchanged that many messages, all acknowledged."""
+
+    def __init__(self, folder: Path, messages: int) -> None:
+        seeded = seed(folder / str(messages), messages)
+        self.files = CountingFiles()
+        self.ledger = quiet_ledger(seeded.file, self.files)
+        (self.fleet_id, _) = (fleet["id"] for fleet in list_fleets(self.ledger)["fleets"])
+        self.sender, self.receiver = (agent["id"] for agent in fleet_status(self.ledger, self.fleet_id)["agents"])
+        past = self.ledger.read(lambda view: view.messages_of(self.fleet_id))
+        assert len(past) == messages
+        self.past = past[messages // 2]["id"]
+
+    def send(self, to: str | None = None) -> Any:
+        return send_message(self.ledger, Draft(self.sender, to or self.receiver, self.fleet_id, "result", "hello"))
+
+    def send_to_everyone(self) -> Any:
+        return self.send("*")
+
+    def acknowledge(self) -> Any:
+        waiting = get_inbox(self.ledger, self.receiver)["messages"]
+        return ack_message(self.ledger, self.receiver, waiting[0]["id"])
+
+    def acknowledge_once_more(self) -> Any:
+        return ack_message(self.ledger, self.receiver, self.past)
+
+    def annotate(self) -> Any:
+        actions = len(get_receipts(self.ledger, self.past)["receipts"])
+        return write_receipt(self.ledger, self.receiver, self.past, f"seen-{actions}")
+
+    def look_into_the_inbox(self) -> Any:
+        return get_inbox(self.ledger, self.receiver)
+
+    def ask_for_receipts(self) -> Any:
+        return get_receipts(self.ledger, self.past)
+
+    def ask_how_the_fleet_is(self) -> Any:
+        return fleet_status(self.ledger, self.fleet_id)
+
+    def ask_how_all_are(self) -> Any:
+        return list_fleets(self.ledger)
+
+    def collect(self) -> Any:
+        return collect_results(self.ledger, self.fleet_id)
+
+    def run_a_fleet(self) -> Any:
+        create_fleet(self.ledger, [AgentSpec("R", "p")], cwd="/project")
+        for agent_id, number in start_all(self.ledger):
+            settle_attempt(self.ledger, agent_id, number, Outcome(ok=True, output="done"))
+
+    def hear_of_what_another_sent(self) -> Any:
+        other = quiet_ledger(self.ledger.data_file)
+        send_message(other, Draft(self.sender, self.receiver, self.fleet_id, "result", "hello"))
+        other.close()
+
+
+CALLS: Final = [
+    Mesh.send,
+    Mesh.send_to_everyone,
+    Mesh.acknowledge,
+    Mesh.acknowledge_once_more,
+    Mesh.annotate,
+    Mesh.look_into_the_inbox,
+    Mesh.ask_for_receipts,
+    Mesh.ask_how_the_fleet_is,
+    Mesh.ask_how_all_are,
+    Mesh.collect,
+    Mesh.run_a_fleet,
+]
+
+
+@pytest.fixture(scope="module")
+def meshes(tmp_path_factory: pytest.TempPathFactory) -> list[Mesh]:
+    """One ledger with a short past and one with a long one; what is done is done to both."""
+    folder = tmp_path_factory.mktemp("growth")
+    return [Mesh(folder, size) for size in SIZES]
+
+
+def functions_called(deed: Callable[[], object]) -> Counter[str]:
+    """How often each function is called, those in C included."""
+    counts: Counter[str] = Counter()
+
+    def count(frame: Any, event: str, function: Any) -> None:
+        if event in {"call", "c_call"}:
+            counts[frame.f_code.co_qualname if event == "call" else function.__qualname__] += 1
+
+    sys.setprofile(count)
+    try:
+        deed()
+    finally:
+        sys.setprofile(None)
+    return counts
+
+
+def _seq_of(view: View) -> int:
+    return view.seq
+
+
+def most_allocated(deed: Callable[[], object]) -> float:
+    """The most bytes that were allocated at once, in the middle one of several times: a dict grows now and then."""
+    peaks = []
+    for _ in range(7):
+        tracemalloc.start()
+        deed()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    return median(peaks)
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_does_the_same_whether_a_hundred_messages_are_there_or_five_thousand(
+    meshes: list[Mesh], call: Callable[[Mesh], object]
+) -> None:
+    for mesh in meshes:
+        # something waits to be acknowledged, and whatever is made once is made
+        mesh.send()
+        call(mesh)
+        mesh.send()
+    few, many = (functions_called(partial(call, mesh)) for mesh in meshes)
+    assert few == many
+    assert few.total() > 5
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_reads_and_writes_as_much_whether_a_hundred_messages_are_there_or_five_thousand(
+    meshes: list[Mesh], call: Callable[[Mesh], object]
+) -> None:
+    costs = []
+    for mesh in meshes:
+        mesh.send()
+        mesh.files.operations.clear()
+        mesh.files.bytes.clear()
+        call(mesh)
+        costs.append((Counter(mesh.files.operations), Counter(mesh.files.bytes)))
+    (few, few_bytes), (many, many_bytes) = costs
+    assert few == many
+    for name in ("read", "write"):
+        assert abs(few_bytes[name] - many_bytes[name]) <= DIGITS * few[name]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_allocates_as_much_whether_a_hundred_messages_are_there_or_five_thousand(
+    meshes: list[Mesh], call: Callable[[Mesh], object]
+) -> None:
+    for mesh in meshes:
+        for _ in range(10):
+            mesh.send()
+        call(mesh)
+    few, many = (most_allocated(partial(call, mesh)) for mesh in meshes)
+    assert abs(many - few) < 4_000, (few, many)
+
+
+def test_hearing_of_what_another_wrote_costs_the_same(meshes: list[Mesh]) -> None:
+    counts = []
+    for mesh in meshes:
+        for _ in range(2):
+            mesh.hear_of_what_another_sent()
+            counts.append(functions_called(partial(mesh.ledger.read, _seq_of)))
+    assert counts[1] == counts[3]
+    assert counts[1]["Replica._replay"] == 1
+
+
+def test_an_inbox_that_was_worked_off_is_as_small_as_one_that_was_always_short() -> None:
+    state = State()
+    for number in range(5_000):
+        state.apply([["append", "a", str(number)]])
+    for number in range(4_998):
+        state.apply([["take", "a", str(number)]])
+        assert len(state.inboxes["a"]) == 4_999 - number
+    assert list(state.inboxes["a"]) == ["4998", "4999"]
+    assert sys.getsizeof(state.inboxes["a"]) < 2_500
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_what_the_indexes_say_is_what_the_rows_say(meshes: list[Mesh], fresh: bool) -> None:
+    mesh = meshes[1]
+    ledger = ledger_at(mesh.ledger.data_file) if fresh else mesh.ledger
+
+    def query(view: View) -> tuple[int, int, int, int]:
+        rows = list(view.rows("messages"))
+        return (
+            len(view.messages_of(mesh.fleet_id)),
+            sum(row["fleet_id"] == mesh.fleet_id for row in rows),
+            sum(len(view.receipts_of(row["id"])) for row in rows),
+            view.count("receipts"),
+        )
+
+    by_index, by_row, receipts_by_index, receipts = ledger.read(query)
+    assert by_index == by_row >= SIZES[1]
+    assert receipts_by_index == receipts >= SIZES[1]

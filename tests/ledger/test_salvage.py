@@ -1,4 +1,4 @@
-"""Whatever byte is wrong, wherever a file ends: where a ledger is refused, the damage is found, and a repair saves the rest.
+"""Whatever byte is wrong, wherever a file ends: what a ledger is refused for is found, and a repair saves the rest.
 
 The rest is every row that stands on other lines, and every transaction. What is said to be lossless is.
 """
@@ -104,7 +104,8 @@ def repaired(whole: Whole, place: int) -> tuple[dict[str, Any], bool]:
 def has(found: dict[str, Any], table: str, key: str, row: Any) -> bool:
     """Whether a row was saved; an inbox may have gained what the journal delivered."""
     if table == "inboxes":
-        return [each for each in found[table].get(key, []) if each in row] == row
+        inbox: list[str] = found[table].get(key, [])
+        return bool([each for each in inbox if each in row] == row)
     return bool((found[table] if table else found).get(key) == row)
 
 
@@ -210,7 +211,7 @@ def test_a_snapshot_that_is_gone_is_noticed_even_when_all_was_folded_into_it(led
         send(ledger, f"n{number}")
     ledger_file.unlink()
     for each in (ledger, quiet_ledger(ledger_file)):
-        with pytest.raises(Corrupt, match="it is gone, but .*run meshfleet verify"):
+        with pytest.raises(Corrupt, match=r"it is gone, but .*run meshfleet verify"):
             send(each, "m2")
     assert [damage.id for damage in salvage(ledger_file).damages] == ["snapshot-missing"]
     _, kept = repair(ledger_file)

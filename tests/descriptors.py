@@ -30,7 +30,7 @@ def open_descriptors() -> Descriptors:
 
 
 def opened_since(before: Descriptors, *, but_below: Iterable[Path] = ()) -> list[str]:
-    """What is open and was not then, by number and name; garbage doesn't count, nor what lies in those folders."""
+    """What is open and was not then, by number and name; garbage doesn't count, nor those folders and what is in them."""
     if _new_since(before):
         gc.collect()
     spared = tuple(f"{folder}/" for folder in but_below)
@@ -39,7 +39,7 @@ def opened_since(before: Descriptors, *, but_below: Iterable[Path] = ()) -> list
         # a thread may just have closed it
         with suppress(OSError):
             name = _name_of(fd)
-            if not name.startswith(spared):
+            if not f"{name}/".startswith(spared):
                 found.append(f"{fd} ({name})")
     return found
 

@@ -25,12 +25,17 @@ def message(message_id: str, payload: str = "hello") -> Row:
     }
 
 
-def quiet_ledger(file: Path, files: Files | None = None, durability: Durability = Durability.PROCESS) -> Ledger:
+def quiet_ledger(
+    file: Path,
+    files: Files | None = None,
+    durability: Durability = Durability.PROCESS,
+    lock_timeout_ms: int = 5_000,
+) -> Ledger:
     """A ledger that compacts when it is told to and not by itself.
 
     Its compaction thread is started by the first write, through this one method.
     """
-    ledger = ledger_at(file, durability=durability, files=files)
+    ledger = ledger_at(file, durability=durability, lock_timeout_ms=lock_timeout_ms, files=files)
     ledger._compactor.written = lambda: None  # type: ignore[method-assign]
     return ledger
 

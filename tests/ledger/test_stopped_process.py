@@ -126,7 +126,7 @@ def test_a_process_stopped_inside_a_compaction_keeps_nobody_from_writing(ledger_
 
 
 def test_what_could_not_be_written_leaves_the_bytes_as_they_were(ledger_file: Path) -> None:
-    ledger = ledger_at(ledger_file, lock_timeout_ms=50)
+    ledger = quiet_ledger(ledger_file, lock_timeout_ms=50)
     send(ledger, "m1")
     before = bytes_of(ledger_file.parent)
     with stopped_inside(ledger_file, "ledger.transact(rule)"):

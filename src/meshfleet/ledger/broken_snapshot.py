@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from meshfleet.ledger.jsontext import STRICT
 from meshfleet.ledger.schema import HEADER, TABLES, Malformed, problems_of_row
 from meshfleet.model import SCHEMA_VERSION, Row, attempt_key, receipt_key
 
@@ -43,11 +44,13 @@ class BrokenSnapshot:
         document: Its numbers, tables and other fields, as far as they can be read.
         damages: What can't.
         is_ledger: Whether it was a ledger at all.
+        is_foreign: Whether it is one that v0.9.0 wrote: there are tables, and before them none of the numbers of ours.
     """
 
     document: dict[str, Any] = field(default_factory=dict)
     damages: list[Fault] = field(default_factory=list)
     is_ledger: bool = False
+    is_foreign: bool = False
 
     @property
     def is_ours(self) -> bool:
@@ -64,6 +67,7 @@ def read_broken(data: bytes, malformed: Malformed) -> BrokenSnapshot:
     found.is_ledger = "schema_version" in found.document or found.is_ours
     tables = sum(table in found.document for table in TABLES)
     found.is_ledger = found.is_ledger or tables >= (1 if reader.is_whole else _LEAST_TABLES)
+    found.is_foreign = found.is_ledger and tables > 0 and not found.is_ours
     if found.is_ours and found.document.get("schema_version", 0) < SCHEMA_VERSION:
         found.document["schema_version"] = SCHEMA_VERSION
     if not (reader.is_whole and reader.has_ended):
@@ -108,10 +112,6 @@ def _differ_by_one(name: str, other: str) -> bool:
     return len(name) == len(other) and sum(map(str.__ne__, name, other)) <= 1
 
 
-def _no_constant(name: str) -> Any:
-    raise ValueError(name)
-
-
 class _Reader:
     """Goes through a text; `at` is where it is, and `table` what it is in, None between tables.
 
@@ -130,7 +130,7 @@ class _Reader:
         self._table: str | None = None
         self._indent = ""
         self._ends = [match.start() for match in re.finditer("\n", text)]
-        self._decode = json.JSONDecoder(parse_constant=_no_constant).raw_decode
+        self._decode = json.JSONDecoder(**STRICT).raw_decode
 
     def read(self) -> None:
         """Read all of it."""

@@ -165,7 +165,7 @@ class _Reader:
         for kind, line, what, lossless in broken.damages:
             self._damage(kind, self._data_file, line, what, lossless=lossless)
         # what v0.9.0 wrote, journals that were there before don't continue
-        self._is_continued = broken.is_ours or not broken.is_ledger
+        self._is_continued = not broken.is_foreign
         generation, seq = broken.document.get("generation"), broken.document.get("seq")
         self._found.state = State.from_document(upgrade(broken.document))
         return generation or None, seq

@@ -30,7 +30,7 @@ def open_descriptors() -> Descriptors:
 
 
 def opened_since(before: Descriptors, *, but_below: Iterable[Path] = ()) -> list[str]:
-    """What is open and was not then, by number and name; garbage doesn't count, nor those folders and what is in them."""
+    """What is open and was not then, by number and name; but not garbage, and nothing in those folders."""
     if _new_since(before):
         gc.collect()
     spared = tuple(f"{folder}/" for folder in but_below)

@@ -1,4 +1,4 @@
-"""`make bench`: prints what the ledger costs, beside its floor, at several sizes and from several processes."""
+"""`make bench`: prints what the ledger costs, beside its floor, and what routing does, at several sizes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from statistics import median
 
 from benchmark.floor import append_lines
 from benchmark.ledgers import Folding, measure_folding, seconds_to_open
+from benchmark.routing import SIZES, measure_routing
 from benchmark.seeding import Seeded, seed
 from benchmark.sender import rate_of_sends
 from meshfleet.settings import Durability
@@ -57,6 +58,7 @@ def main() -> int:
         for durability in Durability:
             _print_sends(plan, ledgers, durability)
         _print_large(plan, ledgers)
+    _print_routing(plan)
     return 0
 
 
@@ -106,6 +108,19 @@ def _print_large(plan: Plan, ledgers: list[Seeded]) -> None:
     for name, field in (("before", "usual_us"), ("meanwhile", "beside_us"), ("  one in 100", "slow_us")):
         values = [median(getattr(each, field) for each in foldings[size]) for size in plan.sizes]
         print(f"{name:<16}" + "".join(f"{value:>16.0f}" for value in values))
+
+
+def _print_routing(plan: Plan) -> None:
+    print("\nMicroseconds a ranking, of so many agents")
+    print(f"{'':<16}{'nothing changed':>24}{'one changed':>24}{'the first':>24}")
+    for agents in SIZES if plan is THOROUGH else SIZES[:2]:
+        timings = [measure_routing(agents) for _ in range(plan.rounds)]
+        columns = [
+            [one.quiet_us for one in timings],
+            [one.changing_us for one in timings],
+            [t.first_us for t in timings],
+        ]
+        print(f"{agents:<16,}" + "".join(f"{f'{median(each):.0f} ({min(each):.0f})':>24}" for each in columns))
 
 
 @contextmanager

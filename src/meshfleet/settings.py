@@ -139,6 +139,8 @@ def _path(value: str) -> Path:
         return Path(value).expanduser().absolute()
     except RuntimeError:
         raise ValueError("there is no such user, whose home it begins with") from None
+    except FileNotFoundError:
+        raise ValueError("it is relative to the current folder, which is gone; name the whole path") from None
 
 
 def _file(value: str) -> Path:

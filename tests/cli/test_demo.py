@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +22,8 @@ from meshfleet.agents.process import environment_has, process_table
 pytestmark = pytest.mark.slow
 
 PATIENCE_S: Final = 60
+FULL: Final = Path("/dev/full")
+needs_full_disk = pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
 FAILING: Final = """\
 #!/bin/sh
 [ "$1" != run ] && echo 9.9.9 && exit
@@ -218,3 +222,84 @@ def test_a_reader_that_leaves_does_not_leave_agents_behind(temporary: Path, tmp_
     assert complaints == b""
     ledger = demo_folders(temporary)[0] / "ledger" / "agent-mesh.json"
     assert left_running({"ledger": str(ledger)}) == []
+
+
+@needs_full_disk
+@pytest.mark.parametrize("options", [(), ("--json",)])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_demo_whose_result_can_not_be_written_ends_in_order_and_says_so(
+    temporary: Path, tmp_path: Path, options: tuple[str, ...], unbuffered: str
+) -> None:
+    opencode = str(fake_opencode(tmp_path, FAILING))
+    environ = {**os.environ, "MESHFLEET_OPENCODE": opencode, "PYTHONUNBUFFERED": unbuffered}
+    with FULL.open("w") as full:
+        done = subprocess.run(
+            command(*options),
+            env=environ,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    *report, last = done.stderr.splitlines()
+    assert last.startswith("meshfleet: can't write to standard output: no space left on device")
+    assert bool(report) is bool(options)
+    ledger = demo_folders(temporary)[0] / "ledger" / "agent-mesh.json"
+    assert left_running({"ledger": str(ledger)}) == []
+
+
+@needs_full_disk
+def test_a_demo_whose_report_can_not_be_written_still_has_a_result(temporary: Path, tmp_path: Path) -> None:
+    environ = {**os.environ, "MESHFLEET_OPENCODE": str(fake_opencode(tmp_path, FAILING))}
+    with FULL.open("w") as full:
+        done = subprocess.run(
+            command("--json"),
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=full,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["ok"] is False
+    assert left_running(json.loads(done.stdout)) == []
+    assert len(demo_folders(temporary)) == 1
+
+
+def test_a_demo_without_room_for_its_folder_says_so_and_leaves_nothing(temporary: Path, tmp_path: Path) -> None:
+    line = f"ulimit -f 0; exec {shlex.join(command('--json'))}"
+    environ = {**os.environ, "MESHFLEET_OPENCODE": str(fake_opencode(tmp_path, FAILING))}
+    done = subprocess.run(
+        ["bash", "-c", line], env=environ, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert "set TMPDIR to one with room" in done.stderr
+    assert demo_folders(temporary) == []
+
+
+def test_a_demo_on_a_full_disk_says_so(temporary: Path, tmp_path: Path) -> None:
+    alone = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--user", "--map-root-user", "--mount"]
+    mount = f"mount -t tmpfs -o size=4k none {shlex.quote(str(temporary))}"
+    if not shutil.which("unshare") or subprocess.run([*alone, "sh", "-c", mount], check=False).returncode != 0:
+        pytest.skip("no tmpfs can be mounted here; the test with a file size limit stands in for this one")
+    environ = {**os.environ, "MESHFLEET_OPENCODE": str(fake_opencode(tmp_path, FAILING))}
+    done = subprocess.run(
+        [*alone, "sh", "-c", f"{mount} && {shlex.join(command())}; code=$?; ls -A {temporary}; exit $code"],
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.count("\n") == 1
+    assert "no space left on device; set TMPDIR to a folder with room" in done.stderr

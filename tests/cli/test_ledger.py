@@ -95,7 +95,9 @@ def test_a_repair_that_was_agreed_to_is_done_and_says_where_the_copies_are(damag
     assert meshfleet("repair", ledger=damaged).stdout.endswith("is not damaged; nothing to do\n")
 
 
-@pytest.mark.parametrize(("answer", "code", "clean"), [("y\n", 0, True), ("n\n", 1, False)])
+@pytest.mark.parametrize(
+    ("answer", "code", "clean"), [("y\n", 0, True), ("n\n", 1, False), ("\n", 1, False), ("\x04", 1, False)]
+)
 def test_a_person_at_a_terminal_is_asked(damaged: Path, answer: str, code: int, *, clean: bool) -> None:
     ours, theirs = pty.openpty()
     command = [sys.executable, "-P", "-m", "meshfleet", "repair", str(damaged)]

@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 
 from meshfleet.ledger import Ledger
+from meshfleet.mesh.routing import Router, route_work
 from meshfleet.mesh.templates import TemplateDraft, get_fleet_template, read_agents, save_fleet_template
 from meshfleet.model import Row
 from tests.mesh.fleets import bytes_of, open_ledger
@@ -153,6 +154,18 @@ def test_spawn_prints_the_fleet_and_leaves_it_to_a_server(shell: Shell) -> None:
         assert len(rows) == 3
     assert [row["id"] for row in rows] == told["agent_ids"]
     ledger.close()
+
+
+def test_work_finds_a_spawned_agent_by_its_premade_agent_s_description(shell: Shell) -> None:
+    premade = shell.folder / ".opencode" / "agent" / "deep.md"
+    premade.parent.mkdir(parents=True)
+    premade.write_text("---\ndescription: tunes postgres\n---\nTune.")
+    shell.saved("")
+    shell.run("spawn", "team")
+    ledger = shell.ledger()
+    [match] = route_work(ledger, Router(), "a postgres question", top_n=9)["matches"]
+    ledger.close()
+    assert match["role"] == "Analyst"
 
 
 @pytest.mark.parametrize(

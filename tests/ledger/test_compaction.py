@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from meshfleet.ledger.compaction import QUIET_S
 from meshfleet.ledger.files import Files
 from tests.ledger.rows import send, waiting
 from tests.ledgers import ledger_at
@@ -48,6 +49,31 @@ def test_a_ledger_compacts_by_itself_when_nobody_writes(ledger_file: Path) -> No
     assert renamed.wait(10)
     ledger.close()
     assert "m1" in json.loads(ledger_file.read_text())["messages"]
+
+
+def test_a_ledger_is_folded_when_it_is_closed(ledger_file: Path) -> None:
+    ledger = ledger_at(ledger_file)
+    send(ledger, "m1")
+    ledger.close()
+    assert "m1" in json.loads(ledger_file.read_text())["messages"]
+
+
+def test_a_journal_that_outgrows_its_snapshot_is_folded_though_somebody_writes_on(ledger_file: Path) -> None:
+    renamed = threading.Event()
+
+    class Watched(Files):
+        def rename(self, source: Path, target: Path) -> None:
+            super().rename(source, target)
+            if source.name == "agent-mesh.snapshot.tmp":
+                renamed.set()
+
+    ledger = ledger_at(ledger_file, files=Watched())
+    # never quiet for as long as a compaction would otherwise wait for
+    for number in range(500):
+        send(ledger, f"m{number}", "x" * 65_536)
+        if renamed.wait(QUIET_S / 20):
+            break
+    assert renamed.is_set()
 
 
 def test_what_is_written_while_the_snapshot_is_written_is_carried_over(ledger_file: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from meshfleet.errors import Busy, Unavailable
 from meshfleet.ledger import Ledger
+from meshfleet.ledger.exchange import write_exported
 from meshfleet.ledger.files import Files
 from meshfleet.settings import Durability
 from tests.descriptors import open_descriptors, opened_since
@@ -70,16 +71,36 @@ def test_a_lock_that_stays_held_is_refused_within_the_deadline(ledger_file: Path
 
 
 def test_a_lock_whose_file_was_deleted_still_excludes(ledger_file: Path) -> None:
+    one, two = ledger_at(ledger_file, lock_timeout_ms=50), ledger_at(ledger_file)
+    send(one, "m1")
+    ledger_file.with_name("agent-mesh.lock").unlink()
+
+    def let_the_one_try_that_has_the_deleted_file_open(_: object) -> None:
+        with pytest.raises(Busy):
+            send(one, "m2")
+
+    two.transact(let_the_one_try_that_has_the_deleted_file_open)
+    send(one, "m3")
+    send(two, "m4")
+    assert waiting(one) == waiting(two) == ["m1", "m3", "m4"]
+
+
+def test_a_lock_whose_file_is_deleted_while_it_is_held_loses_nothing(ledger_file: Path) -> None:
     one, two = ledger_at(ledger_file), ledger_at(ledger_file, lock_timeout_ms=50)
     send(one, "m1")
-
-    def delete_the_lock_and_let_the_other_try(_: object) -> None:
-        ledger_file.with_name("agent-mesh.lock").unlink()
-
-    one.transact(delete_the_lock_and_let_the_other_try)
+    one.transact(lambda _: ledger_file.with_name("agent-mesh.lock").unlink())
     send(two, "m2")
     send(one, "m3")
     assert waiting(one) == waiting(two) == ["m1", "m2", "m3"]
+
+
+def test_an_export_to_a_disk_that_may_only_be_read_is_refused_by_name(tmp_path: Path) -> None:
+    class ReadOnly(Files):
+        def unlink(self, path: Path) -> None:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    with pytest.raises(Unavailable, match=r"can't write .*backup.json: read-only file system; the folder is read-only"):
+        write_exported(tmp_path / "backup.json", [b"{}"], tmp_path / "agent-mesh.json", files=ReadOnly())
 
 
 def test_a_folder_that_can_not_be_made_is_refused_by_name(tmp_path: Path) -> None:

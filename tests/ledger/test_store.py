@@ -83,6 +83,9 @@ def test_the_snapshot_is_readable_json_with_its_numbers_first_and_everything_pri
     assert list(document)[:3] == ["schema_version", "generation", "seq"]
     assert document["messages"]["m1"]["payload"] == "ünï\u2028code"
     assert document["inboxes"] == {"b": ["m1"]}
+    lines = ledger_file.read_bytes().split(b"\n")
+    assert [line.partition(b":")[0] for line in lines[1:4]] == [b'"schema_version"', b'"generation"', b'"seq"']
+    assert [json.loads(line[len('"m1":') :])["id"] for line in lines if line.startswith(b'"m1":')] == ["m1"]
     files = list(ledger_file.parent.iterdir())
     assert len(files) >= 4
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}

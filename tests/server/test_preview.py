@@ -27,6 +27,7 @@ TREE: Final = """
 }
 """
 """As the preview has it."""
+TOLD: Final = Path(__file__).parents[2] / "COMPATIBILITY.md"
 
 
 @pytest.mark.slow
@@ -74,7 +75,7 @@ def test_item_3_synonyms_are_wired_into_role_and_skill_parsing(ledger_file: Path
 
 
 @pytest.mark.parametrize(("version", "name"), RELEASED.items())
-def test_item_4_a_ledger_of_every_released_schema_version_is_read_and_written(
+def test_item_4_per_version_fixture_a_ledger_of_every_released_schema_version_is_read_and_written(
     ledger_file: Path, version: int, name: str
 ) -> None:
     fixture: dict[str, Any] = json.loads((FIXTURES / name).read_text())
@@ -100,7 +101,9 @@ def test_item_4_a_ledger_of_every_released_schema_version_is_read_and_written(
     assert verify(ledger_file).clean
 
 
-def test_item_4_a_ledger_of_a_version_that_is_yet_to_come_is_read_and_left_alone(ledger_file: Path) -> None:
+def test_item_4_per_version_fixture_a_ledger_of_a_version_that_is_yet_to_come_is_read_and_left_alone(
+    ledger_file: Path,
+) -> None:
     newer = FIXTURES / "ledger-v3-newer.json"
     shutil.copyfile(newer, ledger_file)
     with raw_server(environ_for(ledger_file)) as server:
@@ -111,6 +114,9 @@ def test_item_4_a_ledger_of_a_version_that_is_yet_to_come_is_read_and_left_alone
     assert ledger_file.read_bytes() == newer.read_bytes()
 
 
-def test_item_4_no_released_version_is_without_a_fixture() -> None:
+def test_item_4_per_version_fixtures_are_those_of_compatibility_md_and_none_is_missing() -> None:
     versions = {json.loads(path.read_text()).get("schema_version", 0) for path in FIXTURES.glob("ledger-v*.json")}
     assert versions >= {*RELEASED, max(RELEASED) + 1}
+    told = TOLD.read_text()
+    assert [path.name for path in FIXTURES.glob("ledger-v*.json") if f"`{path.name}`" not in told] == []
+    assert all(f"| `{name}` |" in told for name in RELEASED.values())

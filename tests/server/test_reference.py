@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any, Final
 
@@ -83,7 +84,38 @@ def test_the_registry_is_told_of_this_version_and_of_the_command(server_json: di
 
 def test_the_registry_takes_the_name_and_the_description(server_json: dict[str, Any]) -> None:
     assert re.fullmatch(r"[a-zA-Z0-9.-]+/[a-zA-Z0-9._-]+", server_json["name"])
+    assert 3 <= len(server_json["name"]) <= 200
     assert 1 <= len(server_json["description"]) <= 100
+    assert 1 <= len(server_json["title"]) <= 100
+
+
+def test_the_readme_which_the_package_carries_says_whose_it_is_as_the_registry_wants_it(
+    server_json: dict[str, Any],
+) -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    assert project["name"] == server_json["packages"][0]["identifier"]
+    readme = (REPOSITORY / project["readme"]).read_text()
+    assert re.findall(r"^<!-- mcp-name: (\S+) -->$", readme, re.MULTILINE) == [server_json["name"]]
+
+
+def test_the_registry_is_told_nothing_that_its_schema_does_not_have(server_json: dict[str, Any]) -> None:
+    """As the schema of 2025-12-11 has them; it refuses little else, and lets unknown keys through unread."""
+    assert server_json["$schema"] == "https://static.modelcontextprotocol.io/schemas/2025-12-11/server.schema.json"
+    [package] = server_json["packages"]
+    assert server_json.keys() <= {"$schema", "name", "title", "description", "version", "packages"}
+    inputs = {"description", "default", "value", "choices", "format", "placeholder", "isSecret"}
+    assert package.keys() <= {
+        *("registryType", "registryBaseUrl", "identifier", "version", "runtimeHint", "transport"),
+        *("packageArguments", "environmentVariables"),
+    }
+    for argument in package["packageArguments"]:
+        assert argument.keys() <= {*inputs, "type", "valueHint", "isRepeated"}
+        assert argument["type"] == "positional"
+    for variable in package["environmentVariables"]:
+        assert variable.keys() <= {*inputs, "name"}
+        assert variable.get("format", "string") in {"string", "number", "boolean", "filepath"}
+        texts = [value for name, value in variable.items() if name != "choices"] + variable.get("choices", [])
+        assert all(isinstance(text, str) for text in texts)
 
 
 def test_the_registry_is_told_of_variables_there_are_with_values_they_take(

@@ -83,12 +83,12 @@ NO_ERROR: Final = {("ack_message", "message_id")}
 NAME_A_ROW: Final = {"fleet_id", "message_id", "to_agent_id"}
 MAY_BE_LONG: Final = {("attach_agent", "prompt")}
 TEXTS: Final = [(tool, name) for tool, good in GOOD.items() for name, value in good.items() if type(value) is str]
+NUMBERS: Final = [(tool, name) for tool, good in GOOD.items() for name, value in good.items() if type(value) is int]
 ALL: Final = [(tool, name) for tool, good in GOOD.items() for name in good]
 
 
-def refused(face: Face, tool: str, **changes: object) -> str:
-    """Call a tool with good arguments but for these; returns why it was refused."""
-    arguments = {**GOOD[tool], **changes}
+def filled(face: Face, tool: str, changes: dict[str, object]) -> dict[str, object]:
+    """Good arguments but for these, with the ids there are."""
     known = {
         "FLEET": face.prepared.fleet_id,
         "AGENT": face.prepared.agents[0],
@@ -96,17 +96,32 @@ def refused(face: Face, tool: str, **changes: object) -> str:
         "MESSAGE": face.prepared.message_id,
         "STRANGER": face.prepared.stranger,
     }
-    filled = {
+    return {
         name: known.get(value, value) if isinstance(value, str) else value
-        for name, value in arguments.items()
+        for name, value in {**GOOD[tool], **changes}.items()
         if value is not MISSING
     }
-    error = refusal_in(face.server.call(tool, **filled))
+
+
+def checked(face: Face, result: dict[str, Any]) -> str:
+    """Why a call was refused, which has the form of all refusals and changed nothing."""
+    error = refusal_in(result)
     assert bytes_of(face.prepared.ledger_file.parent) == face.before
     assert len(error) < 1000
     assert error[0] != error[0].upper() or not error[0].isalpha()
     assert not error.endswith((".", "!"))
     return error
+
+
+def refused(face: Face, tool: str, **changes: object) -> str:
+    """Call a tool with good arguments but for these; returns why it was refused."""
+    return checked(face, face.server.call(tool, **filled(face, tool, changes)))
+
+
+def written(face: Face, tool: str, name: str, literal: str) -> dict[str, Any]:
+    """The answer to a call with good arguments but for one, which is written as it is given."""
+    text = line("tools/call", 1, name=tool, arguments=filled(face, tool, {name: "HERE"}))
+    return face.server.ask(text.replace(b'"HERE"', literal.encode()))
 
 
 MISSING: Final = object()
@@ -166,6 +181,49 @@ def test_null_is_no_value_of_a_required_argument(face: Face, tool: str, name: st
 @pytest.mark.parametrize("value", ["0", True, False, 1.0, 0.5, [], {}, -1, -(10**30)], ids=json.dumps)
 def test_since_is_a_whole_number_and_nothing_that_looks_like_one(face: Face, value: object) -> None:
     assert refused(face, "get_inbox", since=value).startswith(f"since is {value!r}; it has to be ")
+
+
+@pytest.mark.parametrize(("tool", "name"), NUMBERS)
+@pytest.mark.parametrize("literal", ["1e999", "-1e999", "1.0", "1e2", "-0.0", "0.5", "-1", '"1"', "true", "[]", "{}"])
+def test_a_number_is_a_whole_one_however_it_is_written(face: Face, tool: str, name: str, literal: str) -> None:
+    assert checked(face, written(face, tool, name, literal)["result"]).startswith(f"{name} is ")
+
+
+@pytest.mark.parametrize(("tool", "name"), ALL)
+@pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity"])
+def test_what_is_no_number_of_json_makes_the_line_none_and_is_nowhere_written(
+    face: Face, tool: str, name: str, literal: str
+) -> None:
+    answer = written(face, tool, name, literal)
+    assert (answer["id"], answer["error"]["code"]) == (1, -32700)
+    assert bytes_of(face.prepared.ledger_file.parent) == face.before
+
+
+@pytest.mark.parametrize("name", ["success", "include_ended"])
+@pytest.mark.parametrize("value", [0, 1, "true", None, [], {}, 1.0], ids=json.dumps)
+def test_a_flag_is_true_or_false_and_nothing_that_looks_like_it(face: Face, name: str, value: object) -> None:
+    tool = {"success": "record_routing_outcome", "include_ended": "route_work"}[name]
+    assert refused(face, tool, **{name: value}) == f"{name} is {value!r}; it has to be true or false"
+
+
+@pytest.mark.parametrize(
+    ("skills", "told"),
+    [
+        ("sql", "skills is 'sql'; it has to be an array"),
+        (None, "skills is None; it has to be an array"),
+        ({"__proto__": []}, "skills is {'__proto__': []}; it has to be an array"),
+        ([None], "skills[0] is None; it has to be a string"),
+        (["a", ["b"]], "skills[1] is ['b']; it has to be a string"),
+        (["a", ""], "skills[1] is blank"),
+        (["a\0b"], "skills[0] holds a NUL"),
+        (["a", "\ud800"], "skills[1] holds a lone surrogate at character 0"),
+        (["x" * 100_000], "skills[0] has 100000 bytes; at most 256"),
+        (["x"] * 101, "skills has 101 entries; at most 100 are possible"),
+    ],
+    ids=lambda value: ascii(value)[:30],
+)
+def test_skills_are_an_array_of_names(face: Face, skills: object, told: str) -> None:
+    assert refused(face, "register_capability", skills=skills).startswith(told)
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from meshfleet.agents.frontmatter import read_front_matter
+from meshfleet.mesh.fleets import AgentSpec
 
 LARGEST_FILE_BYTES: Final = 1024 * 1024
 AGENT_FOLDERS: Final = ("agent", "agents")
@@ -50,6 +51,17 @@ def find_agent_files(project_dir: Path, environ: Mapping[str, str]) -> list[Agen
         for definition in _in_folder(folder):
             found.setdefault(definition.filename, definition)
     return list(found.values())
+
+
+def described(specs: Sequence[AgentSpec], project_dir: Path, environ: Mapping[str, str]) -> list[AgentSpec]:
+    """The same agents with the descriptions of the premade ones they are to run as, by which work finds them."""
+    if all(spec.agent is None for spec in specs):
+        return list(specs)
+    found = find_agent_files(project_dir, environ)
+    descriptions = {one.filename: one.description for one in reversed(found)} | {
+        one.name: one.description for one in reversed(found)
+    }
+    return [replace(spec, description=descriptions.get(spec.agent or "", "")) for spec in specs]
 
 
 def runtime_name(agent_file: str, definitions: Iterable[AgentDefinition]) -> str:

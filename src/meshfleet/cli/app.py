@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from meshfleet import __version__
 from meshfleet.cli import template
-from meshfleet.errors import Unavailable
+from meshfleet.cli.output import say
+from meshfleet.cli.paths import named_file, working_folder
 from meshfleet.settings import Settings
+
+STANDARD_OUTPUT: Final = "-"
 
 app = typer.Typer(
     name="meshfleet",
@@ -27,7 +30,7 @@ app.add_typer(template.app)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"meshfleet {__version__}")
+        say(f"meshfleet {__version__}")
         raise typer.Exit
 
 
@@ -47,7 +50,7 @@ def serve() -> None:
 
     from meshfleet.server.serve import serve as serve_stdio
 
-    anyio.run(serve_stdio, Settings.from_environ(os.environ), dict(os.environ), _working_folder())
+    anyio.run(serve_stdio, Settings.from_environ(os.environ), dict(os.environ), working_folder())
 
 
 @app.command()
@@ -64,7 +67,8 @@ def demo(
 
 
 _LedgerFile = Annotated[
-    Path | None, typer.Argument(metavar="[FILE]", help="The ledger; by default the one of MESHFLEET_DATA_FILE.")
+    Path | None,
+    typer.Argument(metavar="[FILE]", readable=False, help="The ledger; by default the one of MESHFLEET_DATA_FILE."),
 ]
 
 
@@ -73,7 +77,10 @@ def verify(
     file: _LedgerFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Check a ledger against all the rules promise; changes nothing. Exit code: 0 clean, 1 errors, 2 no ledger."""
+    """Check a ledger against all the rules promise; changes nothing.
+
+    Exit code: 0 clean, 1 errors, 2 no ledger to look at.
+    """
     from meshfleet.cli.ledger import print_verification
 
     raise typer.Exit(print_verification(_ledger(file), as_json=as_json))
@@ -92,29 +99,28 @@ def repair(
 
 @app.command()
 def export(
-    file: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Where to; by default standard output.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", readable=False, help="Where to; by default, and as -, standard output."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
 ) -> None:
     """Write the whole ledger as one JSON document that v0.9.0 can read."""
     from meshfleet.cli.ledger import export_to
 
-    raise typer.Exit(export_to(file, Settings.from_environ(os.environ), force=force))
+    target = None if file is None or str(file) == STANDARD_OUTPUT else named_file(file)
+    raise typer.Exit(export_to(target, Settings.from_environ(os.environ), force=force))
 
 
 @app.command(name="import")
-def import_(file: Annotated[Path, typer.Argument(metavar="FILE", help="What meshfleet export wrote.")]) -> None:
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="What meshfleet export wrote.")],
+) -> None:
     """Read an exported ledger into an empty one."""
     from meshfleet.cli.ledger import import_from
 
-    raise typer.Exit(import_from(file, Settings.from_environ(os.environ)))
-
-
-def _working_folder() -> Path:
-    try:
-        return Path.cwd()
-    except OSError as error:
-        raise Unavailable(f"the current folder can't be used ({error.strerror}); change to one that exists") from None
+    raise typer.Exit(import_from(named_file(file), Settings.from_environ(os.environ)))
 
 
 def _ledger(file: Path | None) -> Path:
-    return Settings.from_environ(os.environ).data_file if file is None else file.absolute()
+    return Settings.from_environ(os.environ).data_file if file is None else named_file(file)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from typing import Final
 
+from meshfleet.agents.opencode import find_opencode
+from meshfleet.cli.output import complain
 from meshfleet.demo.run import Options, run_demo
 from meshfleet.errors import Unavailable
 
@@ -15,7 +16,8 @@ NO_OPENCODE: Final = 2
 def demo(options: Options, environ: Mapping[str, str]) -> int:
     """Run the demo; returns its exit code, 2 when there is no OpenCode to run it with."""
     try:
-        return run_demo(options, environ)
+        opencode = find_opencode(environ)
     except Unavailable as error:
-        print(f"meshfleet: {error}", file=sys.stderr)
+        complain(error)
         return NO_OPENCODE
+    return run_demo(options, {**environ, "MESHFLEET_OPENCODE": str(opencode)})

@@ -9,11 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-import typer
-
-from meshfleet.errors import Conflict, NotFound
+from meshfleet.cli.output import complain, printable, say, write_out
+from meshfleet.errors import Conflict, MeshfleetError, NotFound
 from meshfleet.ledger import Ledger
 from meshfleet.ledger.exchange import read_exported, write_exported
+from meshfleet.ledger.files import Files
 from meshfleet.ledger.repair import repair
 from meshfleet.ledger.salvage import Damage, salvage
 from meshfleet.mesh.verify import Report, verify
@@ -25,15 +25,15 @@ NOT_A_LEDGER: Final = 2
 
 
 def print_verification(data_file: Path, *, as_json: bool) -> int:
-    """Verify a ledger and print what was found; returns the exit code: 0 clean, 1 errors, 2 not a ledger."""
+    """Verify a ledger and print what was found; returns the exit code: 0 clean, 1 errors, 2 no ledger to look at."""
     try:
         report = verify(data_file)
-    except NotFound as error:
+    except MeshfleetError as error:
+        complain(error)
         if as_json:
-            print(json.dumps({"version": 1, "ledger": str(data_file), "ok": False, "error": str(error)}))
-        print(f"meshfleet: {error}", file=sys.stderr)
+            say(json.dumps({"version": 1, "ledger": str(data_file), "ok": False, "error": str(error)}))
         return NOT_A_LEDGER
-    print(_as_json(report) if as_json else _as_text(report))
+    say(_as_json(report) if as_json else printable(_as_text(report)))
     return CLEAN if report.clean else ERRORS
 
 
@@ -42,33 +42,29 @@ def repair_asking(data_file: Path, settings: Settings, *, yes: bool) -> int:
     try:
         found = salvage(data_file)
     except NotFound as error:
-        print(f"meshfleet: {error}", file=sys.stderr)
+        complain(error)
         return NOT_A_LEDGER
     if not found.damages:
-        print(f"{data_file} is not damaged; nothing to do")
+        say(printable(f"{data_file} is not damaged; nothing to do"))
         return CLEAN
-    for line in _plan(data_file, found.damages, found.seq):
-        print(line)
+    say(printable("\n".join(_plan(data_file, found.damages, found.seq))))
     if not yes and not _agreed():
-        print("nothing was done")
+        say("nothing was done")
         return ERRORS
     _, kept = repair(data_file, found.damages, lock_timeout_ms=settings.lock_timeout_ms)
-    print("repaired; what was there is kept in")
-    for path in kept:
-        print(f"  {path}")
+    say(printable("\n".join(["repaired; what was there is kept in", *(f"  {path}" for path in kept)])))
     return CLEAN
 
 
 def export_to(target: Path | None, settings: Settings, *, force: bool) -> int:
     """Write the whole ledger as one JSON document, to a file or to standard output."""
-    if not settings.data_file.exists():
+    if Files().identify(settings.data_file) is None:
         raise NotFound(f"there is no ledger at {settings.data_file}; set MESHFLEET_DATA_FILE to one")
     ledger = Ledger.from_settings(settings)
     try:
         chunks = ledger.export()
         if target is None:
-            sys.stdout.buffer.writelines(chunks)
-            sys.stdout.buffer.flush()
+            write_out(chunks)
         else:
             write_exported(target, chunks, settings.data_file, replace=force)
     finally:
@@ -80,14 +76,14 @@ def import_from(source: Path, settings: Settings) -> int:
     """Read an exported ledger into an empty one."""
     state, missing = read_exported(source)
     if missing:
-        print(f"meshfleet: {missing}", file=sys.stderr)
+        complain(missing)
     ledger = Ledger.from_settings(settings)
     try:
         ledger.fill(state)
     finally:
         ledger.close()
     rows = ", ".join(f"{len(table)} {name}" for name, table in state.tables.items() if table)
-    print(f"imported into {settings.data_file}: {rows or 'no rows'}")
+    say(printable(f"imported into {settings.data_file}: {rows or 'no rows'}"))
     return CLEAN
 
 
@@ -106,9 +102,10 @@ def _plan(data_file: Path, damages: list[Damage], seq: int) -> Iterable[str]:
 
 
 def _agreed() -> bool:
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise Conflict("repair asks before it does anything, and nobody is there to answer; pass --yes to agree")
-    return typer.confirm("do it?")
+    say("do it? [y/N]")
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 def _as_json(report: Report) -> str:

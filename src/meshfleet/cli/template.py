@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from meshfleet.cli.output import complain, printable, say
+from meshfleet.cli.paths import working_folder
 from meshfleet.errors import Invalid
 from meshfleet.settings import Settings
 
@@ -105,7 +107,7 @@ def export(
     from meshfleet.mesh.template_files import export_fleet_template
 
     with _ledger() as ledger:
-        written = export_fleet_template(ledger, name, _without_dots(file), version, cwd=Path.cwd())
+        written = export_fleet_template(ledger, name, _without_dots(file), version, cwd=working_folder())
     _print(written, [f"wrote {name}@v{written['version']} to {written['file_path']}"], as_json=as_json)
 
 
@@ -122,25 +124,26 @@ def import_(
     from meshfleet.mesh.template_files import import_fleet_template
 
     with _ledger() as ledger:
-        saved = import_fleet_template(ledger, _without_dots(file), rename, cwd=Path.cwd())
+        saved = import_fleet_template(ledger, _without_dots(file), rename, cwd=working_folder())
     _print(saved, [f"imported {_sized(saved['template'])}"], as_json=as_json)
 
 
 @app.command()
 def spawn(name: _Name, version: _Version = None, *, as_json: _Json = False) -> None:
     """Leave a fleet of a template's agents, working in this folder, to a running meshfleet server."""
+    from meshfleet.agents.definitions import described
     from meshfleet.mesh.fleets import create_fleet
     from meshfleet.mesh.templates import agents_as_json, get_fleet_template, specs_of_template
 
     with _ledger() as ledger:
         specs = specs_of_template(get_fleet_template(ledger, name, version)["template"])
-        fleet_id, agent_ids = create_fleet(ledger, specs, cwd=str(Path.cwd()))
+        folder = working_folder()
+        fleet_id, agent_ids = create_fleet(ledger, described(specs, folder, os.environ), cwd=str(folder))
     left = {"spec": {"agents": agents_as_json(specs)}, "fleet_id": fleet_id, "agent_ids": agent_ids}
     _print(left, [fleet_id], as_json=as_json)
-    print(
-        f"meshfleet: {_count(agent_ids)} waiting to be started by a meshfleet server on this ledger, such as that of "
-        "an OpenCode session; where none runs, nothing starts until one does",
-        file=sys.stderr,
+    complain(
+        f"{_count(agent_ids)} waiting to be started by a meshfleet server on this ledger, such as that of "
+        "an OpenCode session; where none runs, nothing starts until one does"
     )
 
 
@@ -159,7 +162,9 @@ def _agents_from(file: str) -> tuple[list[AgentSpec], str]:
     from meshfleet.mesh.template_files import LARGEST_FILE, read_agents_file, read_agents_json
 
     if file != STANDARD_INPUT:
-        return read_agents_file(_without_dots(file), cwd=Path.cwd())
+        return read_agents_file(_without_dots(file), cwd=working_folder())
+    if sys.stdin is None:
+        raise Invalid("standard input is closed; name a file to read the agents from")
     try:
         return read_agents_json(sys.stdin.buffer.read(LARGEST_FILE + 1))
     except Invalid as error:
@@ -174,15 +179,10 @@ def _without_dots(file: str) -> str:
 
 def _print(found: dict[str, Any], lines: Iterable[str], *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(found))
+        say(json.dumps(found))
     else:
         for line in lines:
-            print(_printable(line))
-
-
-def _printable(text: str) -> str:
-    """The text without what a terminal would obey or could not show."""
-    return "".join(char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text)
+            say(printable(line))
 
 
 def _sized(template: dict[str, Any]) -> str:

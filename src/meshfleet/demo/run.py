@@ -14,25 +14,27 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import anyio
-from rich.console import Console
 
-from meshfleet.agents.opencode import find_opencode
 from meshfleet.demo.checks import failed_step, hopeless_step
 from meshfleet.demo.client import serving
 from meshfleet.demo.leaving import remove_folder, stop_all_attempts
 from meshfleet.demo.observe import Observation, Observer
 from meshfleet.demo.outcome import Outcome
+from meshfleet.demo.outlet import open_outlet
 from meshfleet.demo.pipeline import RESULT_FILE, fleet_agents, play_pipeline
 from meshfleet.demo.progress import progress_on
 from meshfleet.demo.project import DemoFolder, create_demo_folder, live_environment, scripted_environment
 from meshfleet.demo.report import print_report, print_verdict
 from meshfleet.demo.scripted_model import ScriptedModel
-from meshfleet.errors import MeshfleetError
+from meshfleet.errors import MeshfleetError, Unavailable
 from meshfleet.ledger import Ledger
 from meshfleet.settings import beside
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 log = logging.getLogger(__name__)
 
@@ -71,41 +73,53 @@ class Options:
 def run_demo(options: Options, environ: Mapping[str, str]) -> int:
     """Run a demo to its end, printing as it goes; returns the exit code: 0, 1 for a failure, 128 + n after a signal.
 
+    Args:
+        options: How it is to run.
+        environ: The caller's environment, in which MESHFLEET_OPENCODE names the program.
+
     Raises:
-        Unavailable: There is no OpenCode; nothing was started.
+        Unavailable: There is no room for its folder, and nothing was started; or its result could not be printed.
     """
-    opencode = find_opencode(environ)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
-    console = ForgivingConsole(stderr=options.as_json, markup=False, emoji=False, highlight=False)
-    environ = {**environ, "MESHFLEET_OPENCODE": str(opencode)}
-    root = Path(tempfile.mkdtemp(prefix="meshfleet-demo-"))
+    console, out = open_outlet(as_json=options.as_json)
+    root, folder = _make_folder()
     try:
-        outcome = anyio.run(_play_in, create_demo_folder(root), options, environ, console)
+        outcome = anyio.run(_play_in, folder, options, environ, console)
     except BaseException:
         remove_folder(root)
         raise
     if options.as_json:
-        with contextlib.suppress(BrokenPipeError):
-            print(outcome.as_json(), flush=True)  # noqa: T201 - this is the command's result
+        out.write(outcome.as_json() + "\n")
+    out.flush()
     if outcome.stopped_by is not None:
         return SIGNALLED + outcome.stopped_by
+    if out.error is not None:
+        raise Unavailable(f"can't write to standard output: {_reason(out.error)}; send it elsewhere and run it again")
     return SUCCESS if outcome.ok else FAILURE
+
+
+def _make_folder() -> tuple[Path, DemoFolder]:
+    try:
+        root = Path(tempfile.mkdtemp(prefix="meshfleet-demo-"))
+    except OSError:
+        # its text names the folders that were tried and gives no reason
+        raise Unavailable("no folder for temporary files can be written to; set TMPDIR to one with room") from None
+    try:
+        return root, create_demo_folder(root)
+    except OSError as error:
+        remove_folder(root)
+        raise Unavailable(
+            f"can't write to {error.filename or root}: {_reason(error)}; set TMPDIR to a folder with room"
+        ) from None
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno).lower() if error.errno else str(error)
 
 
 async def _play_in(folder: DemoFolder, options: Options, environ: Mapping[str, str], console: Console) -> Outcome:
     return await Demo(folder, options, environ, console).run()
-
-
-class ForgivingConsole(Console):
-    """A console whose reader may leave: the demo still ends in order."""
-
-    def on_broken_pipe(self) -> None:
-        """Go on without a reader."""
-        self.quiet = True
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self.file.fileno())
-        os.close(nowhere)
 
 
 class Demo:

@@ -59,9 +59,9 @@ def compact(
         Busy: The ledger's lock was held past the deadline; the ledger is as it was.
         Unavailable: The disk refused; the ledger is as it was.
     """
-    if not replica.data_file.exists():
-        return False
     try:
+        if not replica.data_file.exists():
+            return False
         with ExitStack() as stack:
             compacting = LedgerLock(beside(replica.data_file, "compact.lock"))
             stack.callback(compacting.close)

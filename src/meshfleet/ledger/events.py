@@ -12,8 +12,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from meshfleet.errors import Invalid
 from meshfleet.ledger.files import PRIVATE_FILE
-from meshfleet.ledger.journal import to_json
+from meshfleet.ledger.jsontext import to_json
 from meshfleet.model import now_ms
 
 log = logging.getLogger(__name__)
@@ -29,11 +30,11 @@ class EventLog:
 
     def append(self, event: str, /, **fields: Any) -> None:
         """Write `{event, timestamp, ...}`; `timestamp` is ms since the epoch."""
-        line = to_json({"event": event, "timestamp": now_ms(), **fields}) + b"\n"
         try:
+            line = to_json({"event": event, "timestamp": now_ms(), **fields}) + b"\n"
             with self._mutex:
                 os.write(self._open(), line)
-        except OSError as error:
+        except (OSError, Invalid) as error:
             log.warning("could not write to the event log %s: %s", self.path, error)
 
     def close(self) -> None:

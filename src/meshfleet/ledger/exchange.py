@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from meshfleet.errors import Conflict, Corrupt, Invalid, NotFound, Unavailable
@@ -23,7 +24,7 @@ def read_exported(path: Path) -> tuple[State, str | None]:
         Invalid: It is no ledger.
         Corrupt: It is a ledger that is damaged.
     """
-    if not path.exists():
+    if Files().identify(path) is None:
         raise NotFound(f"there is no file {path}; name one that meshfleet export wrote")
     try:
         found = salvage(path)
@@ -58,23 +59,27 @@ def write_exported(
 
     Raises:
         Conflict: Something lies there already, or belongs there.
+        NotFound: There is no such folder.
         Unavailable: The disk refused; what lay there is as it was.
     """
     files = files or Files()
     if _belongs_to(target, data_file):
         raise Conflict(f"{target} is a file of the ledger that is exported; name another file")
     if files.identify(target) is not None:
-        if not replace:
-            raise Conflict(f"{target} exists; name another file, or pass --force to replace it")
         if target.is_symlink() or not target.is_file():
             raise Conflict(f"{target} is no regular file; name another file")
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        if not replace:
+            raise Conflict(f"{target} exists; name another file, or pass --force to replace it")
+    if not target.parent.is_dir():
+        raise NotFound(f"there is no folder {target.parent}; create it, or name a file elsewhere")
+    temporary = target.with_name(f".meshfleet-export.{os.getpid()}.tmp")
     try:
         _write_and_sync(temporary, chunks, files)
         files.rename(temporary, target)
         files.sync_folder(target.parent)
     except OSError as error:
-        files.unlink(temporary)
+        with suppress(OSError):
+            files.unlink(temporary)
         raise explained(error, "write", target) from None
 
 
@@ -96,7 +101,8 @@ def _write_and_sync(path: Path, chunks: Iterable[bytes], files: Files) -> None:
             size += len(chunk)
         files.sync(fd)
     except BaseException:
-        files.unlink(path)
+        with suppress(OSError):
+            files.unlink(path)
         raise
     finally:
         files.close(fd)

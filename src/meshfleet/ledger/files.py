@@ -194,8 +194,10 @@ def explained(error: OSError, deed: str, path: Path) -> Unavailable | Invalid:
         errno.EROFS: "the folder is read-only; set MESHFLEET_DATA_FILE to a file elsewhere",
         errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
         errno.EEXIST: "a file lies there; set MESHFLEET_DATA_FILE to a file elsewhere",
-        errno.EISDIR: "a folder lies there; set MESHFLEET_DATA_FILE to a file",
-        errno.ENOTDIR: "a part of the path is no folder; set MESHFLEET_DATA_FILE to a file elsewhere",
+        errno.EISDIR: "a folder lies there; name a file, or set MESHFLEET_DATA_FILE to one",
+        errno.ENAMETOOLONG: "choose a shorter name",
+        errno.ENOENT: "it, or its folder, has gone; look who removes it",
+        errno.ENOTDIR: "a part of the path is no folder; name a file elsewhere, or set MESHFLEET_DATA_FILE to one",
     }
     remedy = remedies.get(error.errno or 0, "try again, and see what else the system says")
     return Unavailable(f"can't {deed} {path}: {os.strerror(error.errno or 0).lower()}; {remedy}")

@@ -15,7 +15,7 @@ import re
 from typing import Any, Final, NamedTuple
 from zlib import crc32
 
-import pydantic_core
+from meshfleet.ledger.jsontext import STRICT, NoNumber, to_json, why_too_long
 
 MARK: Final = b',"crc":"'
 TAIL_SIZE: Final = len(b',"crc":"01234567"}')
@@ -29,8 +29,7 @@ SECTOR: Final = 512
 """Bytes that a disk writes whole or not at all."""
 _WHOLE_RECORD: Final = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
 
-_decode = json.JSONDecoder().raw_decode
-_encode_escaped = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+_decode = json.JSONDecoder(**STRICT).raw_decode
 
 Operation = list[Any]
 
@@ -61,7 +60,11 @@ class Damaged(Exception):
 
 
 def encode_record(seq: int, operations: list[Operation]) -> bytes:
-    """A transaction's line, newline included."""
+    """A transaction's line, newline included.
+
+    Raises:
+        Invalid: A row holds what JSON has no word for.
+    """
     return _sealed(b'{"seq":%d,"ops":%b' % (seq, to_json(operations)))
 
 
@@ -151,14 +154,6 @@ def _whole(tail: bytes) -> int | None:
     return next((match.end() for match in matches if _checksum(tail[: match.start()]) == match[1]), None)
 
 
-def to_json(value: Any) -> bytes:
-    """Compact JSON as UTF-8; a lone surrogate, which an old ledger may hold, stays an escape."""
-    try:
-        return pydantic_core.to_json(value)
-    except ValueError:
-        return _encode_escaped(value).encode()
-
-
 def _sealed(body: bytes) -> bytes:
     return b'%b,"crc":"%b"}\n' % (body, _checksum(body))
 
@@ -170,8 +165,12 @@ def _unsealed(line: bytes) -> dict[str, Any]:
     text = body.decode(errors="replace") + "}"
     try:
         value, end = _decode(text)
-    except ValueError:
-        raise Damaged("it is no JSON") from None
+    except NoNumber as number:
+        raise Damaged(str(number)) from None
+    except ValueError as error:
+        raise Damaged(why_too_long(error) or "it is no JSON") from None
+    except RecursionError:
+        raise Damaged("it is nested too deeply") from None
     if end != len(text) or not isinstance(value, dict):
         raise Damaged("it is no JSON object")
     return value

@@ -130,6 +130,7 @@ class Replica:
         """Write a transaction behind the last one and take it in; the caller holds the lock.
 
         Raises:
+            Invalid: A row holds what JSON has no word for; nothing was written.
             Unavailable: The disk refused; the journal is as it was.
         """
         line = journal.encode_record(self.seq + 1, operations)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from meshfleet.ledger.journal import to_json
+from meshfleet.ledger.jsontext import STRICT, NoNumber, line_of_no_number, to_json, why_too_long
 from meshfleet.ledger.schema import HEADER, TABLES, Malformed, check_document, upgrade
 from meshfleet.ledger.state import State
 
@@ -70,15 +70,26 @@ def read(data: bytes) -> tuple[Heading | None, State]:
 
 def _document(data: bytes, **how: Any) -> Any:
     try:
-        return json.loads(data, parse_constant=_no_constant, **how)
+        return json.loads(data, **STRICT, **how)
     except UnicodeDecodeError as error:
         place = data.count(b"\n", 0, error.start) + 1
         raise Malformed(f"line {place}: byte {error.start} is no UTF-8", line=place) from None
     except json.JSONDecodeError as error:
         what = f"line {error.lineno}, column {error.colno}: {error.msg.lower()}"
         raise Malformed(what, line=error.lineno) from None
+    except NoNumber as number:
+        raise _no_number(data, str(number)) from None
     except RecursionError:
         raise Malformed("it is nested too deeply") from None
+    except ValueError as error:
+        if too_long := why_too_long(error):
+            raise _no_number(data, too_long) from None
+        raise
+
+
+def _no_number(data: bytes, what: str) -> Malformed:
+    line = line_of_no_number(data)
+    return Malformed(what if line is None else f"line {line}: {what}", line=line)
 
 
 def _lines_in(document: dict[str, Any]) -> int:
@@ -143,7 +154,3 @@ def _tables(state: State) -> Iterator[bytes]:
     for key, value in state.extras.items():
         yield b",\n%b:%b" % (to_json(key), to_json(value))
     yield b"\n}\n"
-
-
-def _no_constant(name: str) -> Any:
-    raise Malformed(f"{name} is no JSON value")

@@ -93,6 +93,7 @@ class Ledger:
             Busy: Another process held the lock past the deadline; nothing has changed.
             Conflict: A newer meshfleet wrote the ledger, so this one only reads it.
             Corrupt: The files are damaged; nothing has changed.
+            Invalid: A row holds what JSON has no word for, such as NaN; nothing has changed.
             Unavailable: The disk refused; nothing has changed, unless the text says that it may have.
         """
         if self._thread_in_rule == threading.get_ident():

@@ -25,6 +25,8 @@ from mcp_types import (
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, from_json
 
+MOST_LINE_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of a line that are read; whatever a tool takes fits into it many times."""
 _SHOWN_CHARACTERS: Final = 60
 _CALLING: Final = "tools/call"
 _INTEGER_DIGITS: Final = 4300  # Python's and pydantic's limit, which keeps parsing linear
@@ -56,6 +58,8 @@ class NotAMessage(Exception):
 
 def message_in(line: bytes) -> JSONRPCMessage:
     """Return the message a line holds; of a repeated key the last value counts; raises NotAMessage."""
+    if len(line) > MOST_LINE_BYTES:
+        raise NotAMessage(INVALID_REQUEST, f"this line has more than {MOST_LINE_BYTES} bytes", None)
     try:
         found = from_json(line, allow_inf_nan=False)
     except ValueError as error:

@@ -17,17 +17,17 @@ import threading
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
-from functools import partial
 from types import TracebackType
 from typing import Final, Self
 
 import anyio
 import anyio.lowlevel
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
-from mcp_types import JSONRPCError, JSONRPCRequest, JSONRPCResponse, RequestId
+from mcp_types import JSONRPCRequest
 
 from meshfleet.errors import Unavailable
-from meshfleet.server.envelope import NotAMessage, line_of, message_in
+from meshfleet.server.envelope import MOST_LINE_BYTES, NotAMessage, line_of, message_in
+from meshfleet.server.unanswered import Unanswered
 
 GRACE_S: Final = 10.0
 """How long after the end of input the answers to requests already read are waited for."""
@@ -35,7 +35,6 @@ _LAST_LINE_S: Final = 1.0  # for the rest of a line whose sender was cancelled
 _LOOK_S: Final = 0.25  # a reader that leaves during the grace wakes nobody; this often it is looked for
 _READ_BYTES: Final = 65_536
 _FILE_BYTES: Final = 1_048_576
-_OPEN_ENDED: Final = "subscriptions/listen"  # answered when its client has heard enough
 _READER_LEFT: Final = frozenset({errno.EPIPE, errno.ECONNRESET})
 _STDIN, _STDOUT, _STDERR = range(3)
 
@@ -98,59 +97,6 @@ def _flush_stdout() -> None:
         sys.stdout.flush()
 
 
-class Unanswered:
-    """How many requests the SDK has been handed and has neither answered nor dropped as cancelled.
-
-    One that is answered only when its client has heard enough is no answer owed, and isn't counted.
-    """
-
-    def __init__(self) -> None:
-        self._count = 0
-        self._open_ended: set[RequestId] = set()
-        self._changed = anyio.Event()
-        # one for all requests: the SDK calls the hook when a cancelled request has ended without an answer
-        self._metadata: Final = ServerMessageMetadata(on_request_unanswered=self._drop_one)
-
-    def __bool__(self) -> bool:
-        return self._count > 0
-
-    def add(self, request: JSONRPCRequest) -> ServerMessageMetadata:
-        """Count a request that the SDK is about to get; returns what the SDK has to be told with it."""
-        if request.method == _OPEN_ENDED:
-            self._open_ended.add(request.id)
-            return ServerMessageMetadata(on_request_unanswered=partial(self._drop_open_ended, request.id))
-        self._count += 1
-        return self._metadata
-
-    def settle(self, request_id: RequestId | None) -> None:
-        """Count a request as answered."""
-        if request_id in self._open_ended:
-            self._open_ended.discard(request_id)
-        else:
-            self._settle_one()
-
-    def _settle_one(self) -> None:
-        self._count -= 1
-        if self._count <= 0:
-            self.wake()
-
-    def wake(self) -> None:
-        """Make whoever is in `wait` look again."""
-        self._changed.set()
-
-    async def wait(self, seconds: float) -> None:
-        """Return when all have been settled, on `wake`, or after so many seconds."""
-        self._changed = anyio.Event()
-        with anyio.move_on_after(seconds):
-            await self._changed.wait()
-
-    async def _drop_one(self) -> None:
-        self._settle_one()
-
-    async def _drop_open_ended(self, request_id: RequestId) -> None:
-        self._open_ended.discard(request_id)
-
-
 class _Closable:
     """The asynchronous `with` that the SDK's stream protocols ask for."""
 
@@ -175,6 +121,7 @@ class MessageWriter(_Closable):
     Attributes:
         lost: the reader of the other end has gone; every send raises BrokenResourceError from then on.
         on_lost: called when a write finds that out.
+        is_forsaken: says whether the client has ended its input; if it then takes nothing for `GRACE_S`, it has gone.
     """
 
     def __init__(self, fd: int, unanswered: Unanswered) -> None:
@@ -189,6 +136,7 @@ class MessageWriter(_Closable):
         self._most = _FILE_BYTES if stat.S_ISREG(os.fstat(fd).st_mode) else select.PIPE_BUF
         self.lost = False
         self.on_lost: Callable[[], None] = unanswered.wake
+        self.is_forsaken: Callable[[], bool] = lambda: False
 
     async def send(self, item: SessionMessage, /) -> None:
         """Return when the message's line is written; raises BrokenResourceError, ClosedResourceError.
@@ -196,8 +144,10 @@ class MessageWriter(_Closable):
         The rest of a line whose sender is cancelled goes out before the next one.
         """
         await self.send_line(line_of(item.message))
-        if isinstance(item.message, JSONRPCResponse | JSONRPCError):
-            self._unanswered.settle(item.message.id)
+        told = item.metadata
+        self._unanswered.settle(
+            item.message, told.related_request_id if isinstance(told, ServerMessageMetadata) else None
+        )
 
     async def send_line(self, line: bytes) -> None:
         """Write one line, its newline included; raises as `send` does."""
@@ -226,7 +176,7 @@ class MessageWriter(_Closable):
             if self.lost:
                 raise anyio.BrokenResourceError
             if not self._poll.poll(0):
-                await anyio.wait_writable(self._fd)
+                await self._wait_for_reader()
                 continue
             try:
                 written = os.write(self._fd, self._unsent[: self._most])
@@ -235,9 +185,23 @@ class MessageWriter(_Closable):
             else:
                 self._unsent = self._unsent[written:]
 
+    async def _wait_for_reader(self) -> None:
+        patience = GRACE_S
+        while patience > 0:
+            with anyio.move_on_after(_LOOK_S):
+                await anyio.wait_writable(self._fd)
+                return
+            if self.is_forsaken():
+                patience -= _LOOK_S
+        logger.info("the client has ended its input and takes no more answers; the server ends")
+        self._lose()
+
     def _lose_reader(self, error: OSError) -> None:
         if error.errno not in _READER_LEFT:
             logger.error("stdout takes no more answers (%s); the server ends", error)
+        self._lose()
+
+    def _lose(self) -> None:
         self.lost = True
         self.on_lost()
 
@@ -245,17 +209,20 @@ class MessageWriter(_Closable):
 class MessageReader(_Closable):
     """The SDK's read stream: valid messages only, since it answers the other lines itself.
 
-    It reads on when the SDK asks for the next message and not before. At the end of input it first waits for
-    the answers still owed (`GRACE_S` at most): the SDK cancels what is in flight as soon as the stream ends.
+    It reads on when the SDK asks for the next message and not before, and hands out no request while too many are
+    unanswered: what a client that reads nothing is owed would pile up. At the end of input it first waits for the
+    answers still owed (`GRACE_S` at most): the SDK cancels what is in flight as soon as the stream ends.
     """
 
     def __init__(self, fd: int, writer: MessageWriter, unanswered: Unanswered) -> None:
         self._fd = fd
         self._writer = writer
         writer.on_lost = self._wake
+        writer.is_forsaken = self._input_is_over
         self._unanswered = unanswered
         self._lines: deque[bytes] = deque()
         self._partial: list[bytes] = []
+        self._partial_bytes = 0
         self._ended = False
         self._closed = False
         self._poll = select.poll()
@@ -276,9 +243,11 @@ class MessageReader(_Closable):
                 with suppress(anyio.BrokenResourceError):
                     await self._writer.send_line(line_of(refused.answer))
                 continue
-            if isinstance(message, JSONRPCRequest):
+            if not isinstance(message, JSONRPCRequest):
+                return SessionMessage(message)
+            await self._wait_for_room()
+            if not self._writer.lost:
                 return SessionMessage(message, self._unanswered.add(message))
-            return SessionMessage(message)
         raise anyio.ClosedResourceError
 
     def __aiter__(self) -> Self:
@@ -311,11 +280,14 @@ class MessageReader(_Closable):
             chunk = b""
         self._ended = not chunk
         first, *others = (chunk or b"\n").split(b"\n")
-        self._partial.append(first)
+        if self._partial_bytes <= MOST_LINE_BYTES:  # of what is too long already, no more is kept
+            self._partial.append(first)
+            self._partial_bytes += len(first)
         if others:
             self._lines.append(b"".join(self._partial))
             self._lines.extend(others[:-1])
             self._partial = others[-1:]
+            self._partial_bytes = len(others[-1])
         await anyio.lowlevel.checkpoint()  # an endless file of blank lines would hold the loop for ever
 
     async def _wait_for_input(self) -> None:
@@ -324,6 +296,14 @@ class MessageReader(_Closable):
         except anyio.ClosedResourceError:
             if self._closed:
                 raise
+
+    async def _wait_for_room(self) -> None:
+        while not (self._unanswered.has_room or self._writer.lost or self._closed):
+            await self._unanswered.wait(_LOOK_S)
+            self._writer.look_for_reader()
+
+    def _input_is_over(self) -> bool:
+        return self._ended or any(events & select.POLLHUP for _, events in self._poll.poll(0))
 
     def _wake(self) -> None:
         anyio.notify_closing(self._fd)

@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import Field
 
-from meshfleet.agents.definitions import find_agent_files
+from meshfleet.agents.definitions import described, find_agent_files
 from meshfleet.mesh.fleets import AgentSpec, attach_agent, set_fleet_timeout
 from meshfleet.server.tool import Arguments, Context, JsonObject, NoArguments, Tool
-from meshfleet.server.tools.fleets import FleetId, PremadeAgent, Prompt, Role, described
+from meshfleet.server.tools.fleets import FleetId, PremadeAgent, Prompt, Role
 from meshfleet.server.tools.schemas import FLAG, NUMBER, TEXT, TEXT_OR_NULL, array, record
 
 
@@ -33,7 +33,7 @@ def _attach_agent(context: Context, arguments: AttachAgent) -> JsonObject:
     supervisor = context.supervisor
     if supervisor is not None:
         supervisor.require_opencode()
-    (spec,) = described(context, [AgentSpec(arguments.role, arguments.prompt, arguments.agent)])
+    (spec,) = described([AgentSpec(arguments.role, arguments.prompt, arguments.agent)], context.cwd, context.environ)
     agent_id = attach_agent(
         context.ledger,
         arguments.fleet_id,

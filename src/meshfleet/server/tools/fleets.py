@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field
 
-from meshfleet.agents.definitions import find_agent_files
+from meshfleet.agents.definitions import described
 from meshfleet.mesh.fleets import AgentSpec, collect_results, create_fleet, fleet_status, list_fleets
 from meshfleet.server.tool import Arguments, Context, JsonObject, NoArguments, Tool
 from meshfleet.server.tools.schemas import AGENT, FLEET, NUMBER, TEXT, TEXT_OR_NULL, TIME, array, record
@@ -44,17 +43,6 @@ def specs_of(agents: Iterable[SpawnedAgent]) -> list[AgentSpec]:
     return [AgentSpec(agent.role, agent.prompt, agent.agent) for agent in agents]
 
 
-def described(context: Context, specs: Sequence[AgentSpec]) -> list[AgentSpec]:
-    """The same with the descriptions of the premade agents they are to run as, by which work finds them."""
-    if all(spec.agent is None for spec in specs):
-        return list(specs)
-    found = find_agent_files(context.cwd, context.environ)
-    descriptions = {one.filename: one.description for one in reversed(found)} | {
-        one.name: one.description for one in reversed(found)
-    }
-    return [replace(spec, description=descriptions.get(spec.agent or "", "")) for spec in specs]
-
-
 def start_fleet(context: Context, specs: Sequence[AgentSpec]) -> JsonObject:
     """Write a fleet and have this server's supervisor start its agents; returns its id and theirs.
 
@@ -67,7 +55,7 @@ def start_fleet(context: Context, specs: Sequence[AgentSpec]) -> JsonObject:
         supervisor.require_opencode()
     fleet_id, agent_ids = create_fleet(
         context.ledger,
-        described(context, specs),
+        described(specs, context.cwd, context.environ),
         cwd=str(context.cwd),
         supervisor=supervisor.row if supervisor else None,
     )

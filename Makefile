@@ -1,6 +1,7 @@
 # Every target makes what it needs first; what is already there costs nothing.
 #   make test ARGS='-k ledger -x'    hands ARGS to pytest
 #   make storm SECONDS=60            lets the storm over the ledger rage for a minute instead of ten
+#   make soak SECONDS=60 AGENTS=100 ARGS='--seed 7'    a shorter soak, with the chances of an earlier one
 #   make setup PYTHON=python3.13     makes the environment, when there is none, with this Python instead of the newest
 
 OPENCODE_VERSION := 1.18.33
@@ -14,6 +15,7 @@ INSPECTOR := .tools/inspector/.installed-$(INSPECTOR_VERSION)
 CODE := src tests benchmark
 ARGS ?=
 SECONDS := 600
+AGENTS := 300
 
 # Which OpenCode the demo, the tests and the benchmarks run: the one setup found, unless the caller names another.
 ASKED_OPENCODE := $(MESHFLEET_OPENCODE)
@@ -23,7 +25,7 @@ quoted = '$(subst ','\'',$(1))'
 RUN := MESHFLEET_OPENCODE=$(call quoted,$(MESHFLEET_OPENCODE)) $(BIN)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format docs bench storm clean FORCE
+.PHONY: help setup demo test lint format docs bench storm soak clean FORCE
 
 help:
 	@echo 'make setup   a virtual environment in $(VENV), OpenCode when it is not on PATH, the MCP Inspector for tests'
@@ -34,6 +36,7 @@ help:
 	@echo 'make docs    docs/tools.md, from what the server tells its clients'
 	@echo 'make bench   measure, and say against what'
 	@echo 'make storm   kill processes at random for ten minutes (SECONDS=600), and say what the ledger lost by it'
+	@echo 'make soak    let 300 agents misbehave (AGENTS=300) while servers are killed, and say whether any was lost'
 	@echo 'make clean   remove whatever these targets made'
 
 setup: $(INSTALLED) $(LINKED) $(INSPECTOR)
@@ -65,6 +68,11 @@ bench: $(INSTALLED) $(LINKED)
 
 storm: $(INSTALLED)
 	$(BIN)/python -m benchmark.storm --seconds $(SECONDS) $(ARGS)
+
+# Servers are killed for so long; what runs then has to come to its end.
+soak: SECONDS := 120
+soak: $(INSTALLED)
+	$(BIN)/python -m benchmark.soak --agents $(AGENTS) --seconds $(SECONDS) $(ARGS)
 
 clean:
 	rm -rf $(VENV) .tools .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist

@@ -1,4 +1,4 @@
-"""`make bench`: prints what the ledger costs, beside its floor, and what routing does, at several sizes."""
+"""`make bench`: prints what the ledger costs, beside its floor, what routing does, and what supervising does."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from benchmark.ledgers import Folding, measure_folding, seconds_to_open
 from benchmark.routing import SIZES, measure_routing
 from benchmark.seeding import Seeded, seed
 from benchmark.sender import rate_of_sends
+from benchmark.supervision import measure_supervision
 from meshfleet.settings import Durability
 
 LINE = b"x" * 560 + b"\n"
@@ -33,15 +34,19 @@ class Plan:
         sizes: How many messages are there already.
         rounds: How often each figure is taken; the median is printed, the best in brackets.
         sends: By each process in each round, by durability.
+        agents: How many run while it is measured what looking after them costs.
+        watch_s: For how many seconds that is measured.
     """
 
     sizes: tuple[int, ...]
     rounds: int
     sends: dict[Durability, int]
+    agents: int
+    watch_s: float
 
 
-THOROUGH = Plan((1_000, 10_000, 100_000), 7, {Durability.PROCESS: 2_000, Durability.POWER: 500})
-QUICK = Plan((100, 1_000), 1, {Durability.PROCESS: 100, Durability.POWER: 20})
+THOROUGH = Plan((1_000, 10_000, 100_000), 7, {Durability.PROCESS: 2_000, Durability.POWER: 500}, 300, 30)
+QUICK = Plan((100, 1_000), 1, {Durability.PROCESS: 100, Durability.POWER: 20}, 10, 5)
 
 numbers = itertools.count()
 
@@ -59,6 +64,7 @@ def main() -> int:
             _print_sends(plan, ledgers, durability)
         _print_large(plan, ledgers)
     _print_routing(plan)
+    _print_supervision(plan)
     return 0
 
 
@@ -121,6 +127,16 @@ def _print_routing(plan: Plan) -> None:
             [t.first_us for t in timings],
         ]
         print(f"{agents:<16,}" + "".join(f"{f'{median(each):.0f} ({min(each):.0f})':>24}" for each in columns))
+
+
+def _print_supervision(plan: Plan) -> None:
+    found = measure_supervision(plan.agents, plan.watch_s)
+    print(f"\nA server and {found.agents} agents that run, silent and idle, over {plan.watch_s:.0f} s")
+    print(f"{'':<16}{'no agents':>16}{f'{found.agents} agents':>16}{'more':>16}")
+    more = found.busy.core - found.idle.core
+    print(f"{'% of a core':<16}{found.idle.core:>16.2%}{found.busy.core:>16.2%}{more:>16.2%}")
+    sizes = [found.idle.memory, found.busy.memory, found.busy.memory - found.idle.memory]
+    print(f"{'resident MB':<16}" + "".join(f"{size / 1024**2:>16.1f}" for size in sizes))
 
 
 @contextmanager

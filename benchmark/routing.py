@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from meshfleet.ledger import Ledger
-from meshfleet.mesh.fleets import AgentSpec, create_fleet
+from meshfleet.mesh.fleets import create_fleet
 from meshfleet.mesh.routing import Router, record_routing_outcome, register_capability, route_work
+from meshfleet.mesh.specs import AgentSpec
 from meshfleet.settings import Durability
 
 SIZES = (10, 100, 1_000, 10_000)

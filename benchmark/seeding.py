@@ -9,7 +9,8 @@ from pathlib import Path
 from uuid import UUID
 
 from meshfleet.ledger import Ledger
-from meshfleet.mesh.fleets import AgentSpec, create_fleet
+from meshfleet.mesh.fleets import create_fleet
+from meshfleet.mesh.specs import AgentSpec
 from meshfleet.model import Row, receipt_key
 from meshfleet.settings import Durability
 

@@ -70,16 +70,34 @@ class Reason(StrEnum):
     WRONG_AGENT = "wrong_agent"
     PROVIDER = "provider"
     BUDGET = "budget"
+    CANCELLED = "cancelled"
 
 
 class FleetRow(TypedDict):
-    """A fleet; `completed_at` is there once it has ended."""
+    """A fleet; `completed_at` is there once it has ended.
+
+    `spawned` says how many agents an idempotency key stands for, `endings` counts how often one of its agents has
+    ended, `over_budget` says which limit it has passed, and
+    `parent_agent_id` names the agent that spawned it, as `depth` says how many levels of fleets there are down to it.
+    """
 
     id: str
     status: str
     created_at: int
     completed_at: NotRequired[int]
     timeout_ms: NotRequired[int]
+    name: NotRequired[str]
+    max_attempts: NotRequired[int]
+    max_cost_usd: NotRequired[float]
+    max_tokens: NotRequired[int]
+    allow_all: NotRequired[bool]
+    idempotency_key: NotRequired[str]
+    spawned: NotRequired[int]
+    parent_agent_id: NotRequired[str]
+    depth: NotRequired[int]
+    endings: NotRequired[int]
+    over_budget: NotRequired[str]
+    cancelled_at: NotRequired[int]
 
 
 class SupervisorRow(TypedDict):
@@ -102,7 +120,12 @@ class TokensRow(TypedDict):
 
 
 class AgentRow(TypedDict):
-    """An agent: what it was asked, and how it stands."""
+    """An agent: what it was asked, and how it stands.
+
+    `retry_at` says when the next attempt is due, `waiting_for` what a start waits for, `ending` the number of its
+    ending within the fleet, `attempts_before` how many attempts it had had when it was resumed, and `continues` how it
+    goes on since. `tokens` and `cost` are of the attempts that ended; `env` is never shown.
+    """
 
     id: str
     fleet_id: str
@@ -125,10 +148,23 @@ class AgentRow(TypedDict):
     session_id: NotRequired[str]
     tokens: NotRequired[TokensRow]
     cost: NotRequired[float]
+    model: NotRequired[str]
+    env: NotRequired[dict[str, str]]
+    idempotency_key: NotRequired[str]
+    retry_at: NotRequired[int]
+    retry_delay_ms: NotRequired[int]
+    waiting_for: NotRequired[str]
+    ending: NotRequired[int]
+    attempts_before: NotRequired[int]
+    continues: NotRequired[Row]
 
 
 class AttemptRow(TypedDict):
-    """One `opencode run` of an agent, keyed `agent_id/number`; settled once it has `ended_at`."""
+    """One `opencode run` of an agent, keyed `agent_id/number`; settled once it has `ended_at`.
+
+    `stopping` says why it is being stopped, with `error` for a person; `silent_since` since when it has neither said
+    nor done anything.
+    """
 
     agent_id: str
     number: int
@@ -137,6 +173,7 @@ class AttemptRow(TypedDict):
     start_time: NotRequired[float]
     boot_id: NotRequired[str]
     stopping: NotRequired[str]
+    silent_since: NotRequired[int]
     ended_at: NotRequired[int]
     exit: NotRequired[int]
     ok: NotRequired[bool]

@@ -38,6 +38,10 @@ class Settings:
         agent_stall_ms: How long an agent may be silent and idle; 0 is for ever.
         retry_base_ms: The delay before the first retry.
         start_stagger_ms: The time between two starts of OpenCode.
+        max_running: How many agents may run at once; None is as many as memory holds.
+        max_depth: How many levels of fleets there may be: 1 keeps agents from spawning any.
+        max_output_bytes: How much an attempt may write, in bytes, before it is stopped.
+        keep_runs_days: How long the run folders of fleets that have ended are kept, in days.
         sse_host: Where the inbox streams listen.
         sse_port: The port of the inbox streams; 0 picks a free one.
         agent_id: The agent this process serves, in agent mode.
@@ -52,6 +56,10 @@ class Settings:
     agent_stall_ms: int = 30 * 60 * 1000
     retry_base_ms: int = 1_000
     start_stagger_ms: int = 250
+    max_running: int | None = NO_LIMIT
+    max_depth: int = 2
+    max_output_bytes: int = 1024**3
+    keep_runs_days: int = 30
     sse_host: str = "127.0.0.1"
     sse_port: int = 13_579
     agent_id: str | None = None
@@ -89,6 +97,10 @@ class Settings:
             agent_stall_ms=_read(environ, "AGENT_STALL_MS", _at_least(0), defaults.agent_stall_ms),
             retry_base_ms=_read(environ, "RETRY_BASE_MS", _at_least(0), defaults.retry_base_ms),
             start_stagger_ms=_read(environ, "START_STAGGER_MS", _at_least(0), defaults.start_stagger_ms),
+            max_running=_read(environ, "MAX_RUNNING", _at_least(1), defaults.max_running),
+            max_depth=_read(environ, "MAX_DEPTH", _at_least(1), defaults.max_depth),
+            max_output_bytes=_read(environ, "MAX_OUTPUT_BYTES", _at_least(1), defaults.max_output_bytes),
+            keep_runs_days=_read(environ, "KEEP_RUNS_DAYS", _at_least(0), defaults.keep_runs_days),
             sse_host=_read(environ, "SSE_HOST", str, defaults.sse_host),
             sse_port=_read(environ, "SSE_PORT", _port, defaults.sse_port),
             agent_id=_read(environ, "AGENT_ID", str, None),

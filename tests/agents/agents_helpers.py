@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from meshfleet.agents.launch import Launched, LaunchOrder, launch
+from meshfleet.agents.process import is_same_process
 from meshfleet.agents.stream import EventStream, RunReport
 
 WAIT_S = 20.0
@@ -18,9 +19,14 @@ MARKER = f"{AGENT}/1"
 
 def eventually(happened: Callable[[], bool], what: str) -> None:
     """Wait until something outside this process has happened, which nothing announces."""
-    deadline = time.monotonic() + WAIT_S
+    eventually_within(WAIT_S, happened, what)
+
+
+def eventually_within(seconds: float, happened: Callable[[], bool], what: str) -> None:
+    """The same, for what takes longer."""
+    deadline = time.monotonic() + seconds
     while not happened():
-        assert time.monotonic() < deadline, f"not within {WAIT_S} s: {what}"
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(0.005)
 
 
@@ -51,9 +57,9 @@ def run_dir(tmp_path: Path, marker: str = MARKER) -> Path:
     return tmp_path / "runs" / marker
 
 
-def end_of(launched: Launched) -> int:
-    """Wait for the shell parent, and reap it."""
-    return launched.popen.wait(timeout=WAIT_S)
+def end_of(launched: Launched) -> None:
+    """Wait for the shell parent to end."""
+    eventually(lambda: not is_same_process(launched.identity), "the shell parent ends")
 
 
 def report_of(tmp_path: Path, marker: str = MARKER) -> RunReport:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from meshfleet.agents.process import environment_has, process_table
+from meshfleet.agents.stopping import stop_attempt
+from meshfleet.agents.supervisor import Supervisor
+from meshfleet.ledger import Ledger
+from meshfleet.settings import Durability, Settings
 from tests.agents import fake_runtime
+from tests.agents.supervising import Clock, ledger_of, supervisor_with
 
 
 @pytest.fixture
@@ -32,3 +38,45 @@ def nothing_left_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
         if entry.identity.pid != os.getpid() and environment_has(entry.identity.pid, "TEST_MARK", mark):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(entry.identity.pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def database(home: Path) -> Path:
+    """The database of an OpenCode that has run here before."""
+    path = home / ".local" / "share" / "opencode" / "opencode.db"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    return path
+
+
+@pytest.fixture
+def settings(ledger_file: Path) -> Settings:
+    """Settings with no pause between starts, which do not wait for the disk."""
+    return Settings(ledger_file, durability=Durability.PROCESS, start_stagger_ms=0)
+
+
+@pytest.fixture
+def ledger(settings: Settings) -> Ledger:
+    """The ledger supervisors work on."""
+    return ledger_of(settings)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The clock of the test's supervisors."""
+    return Clock()
+
+
+@pytest.fixture
+def soon_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have what ignores TERM killed soon."""
+    monkeypatch.setattr("meshfleet.agents.supervisor.stop_attempt", partial(stop_attempt, grace_s=0.2))
+
+
+@pytest.fixture
+async def supervisor(
+    ledger: Ledger, settings: Settings, fake_opencode: Path, clock: Clock
+) -> AsyncIterator[Supervisor]:
+    """A supervisor whose OpenCode is the fake runtime."""
+    async with supervisor_with(ledger, settings, fake_opencode, clock) as supervisor:
+        yield supervisor

@@ -7,9 +7,10 @@ A deed a line, `verb argument`. A prompt whose first line is no deed is answered
     raw LINE        any line on stdout         complain TEXT   a line on stderr
     ignore SIGNAL   from now on                spawn SECONDS   a process in a session of its own
     spawn-stubborn SECONDS                     the same, deaf to TERM
+    leave SECONDS                              the same, which ends by itself after that long
     environment     says the environment       arguments       says the command line
     wait SECONDS    hang                       flood BYTES     events without end
-    exit STATUS     die SIGNAL
+    exit STATUS     die SIGNAL         recover NUMBER  answer at once from this attempt on
 """
 
 from __future__ import annotations
@@ -84,9 +85,19 @@ def spawn(seconds: str, *, stubborn: bool = False) -> None:
     say(f"spawned {child.pid}")
 
 
+def leave(seconds: str) -> None:
+    subprocess.Popen(["sleep", seconds], stdout=subprocess.DEVNULL, start_new_session=True)
+
+
 def flood(size: str) -> None:
     for _ in range(int(size) // 1000):
         say("x" * 1000)
+
+
+def recover(number: str) -> None:
+    if int(os.environ["MESHFLEET_ATTEMPT"].rpartition("/")[2]) >= int(number):
+        answer("recovered")
+        sys.exit()
 
 
 def die(name: str) -> None:
@@ -107,6 +118,7 @@ DEEDS: Final[dict[str, Callable[[str], object]]] = {
     "ignore": lambda name: signal.signal(signal.Signals[name], signal.SIG_IGN),
     "spawn": spawn,
     "spawn-stubborn": lambda seconds: spawn(seconds, stubborn=True),
+    "leave": leave,
     "environment": lambda _: say(json.dumps(dict(os.environ))),
     "arguments": lambda _: say(json.dumps(sys.argv[1:])),
     "wait": lambda seconds: time.sleep(float(seconds)),
@@ -114,6 +126,7 @@ DEEDS: Final[dict[str, Callable[[str], object]]] = {
     "flood": flood,
     "exit": lambda status: sys.exit(int(status)),
     "die": die,
+    "recover": recover,
 }
 
 

@@ -7,19 +7,22 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
-from meshfleet.agents.launch import clear_scratch, launch, read_exit, read_stderr, reap
+from meshfleet.agents.launch import clear_scratch, launch, read_exit, read_stderr
 from meshfleet.agents.process import identify, is_same_process
+from meshfleet.agents.stopping import members_of
 from meshfleet.errors import Conflict, Unavailable
-from tests.agents.agents_helpers import AGENT, end_of, eventually, order, report_of, run_dir, said, start
+from tests.agents.agents_helpers import AGENT, MARKER, end_of, eventually, order, report_of, run_dir, said, start
 
 
 def test_the_prompt_reaches_the_run_byte_for_byte(fake_opencode: Path, tmp_path: Path) -> None:
     line = "-- --agent x \"double\" 'single' $(touch PWNED) `x` \\ \r\n\ttab \U0001f600\n"
     prompt = "--" + line * (1024 * 1024 // len(line.encode()))
     launched = launch(order(fake_opencode, tmp_path, prompt))
-    assert end_of(launched) == 0
+    end_of(launched)
+    assert read_exit(run_dir(tmp_path)) == 0
     stdin = (run_dir(tmp_path) / "prompt.txt").read_bytes()
     assert stdin == prompt.encode()
     told = json.loads((run_dir(tmp_path) / "events.ndjson").read_text(encoding="utf-8").splitlines()[1])
@@ -35,7 +38,8 @@ def test_the_prompt_is_on_no_command_line(fake_opencode: Path, tmp_path: Path) -
 def test_arguments_reach_the_program_whatever_is_in_them(fake_opencode: Path, tmp_path: Path) -> None:
     strange = ["", "a b", "$HOME", "*", "'", '"', "\n", ";exit 9", "--", "-x"]
     plain = order(fake_opencode, tmp_path, "arguments")
-    assert end_of(launch(replace(plain, argv=[str(fake_opencode), *strange]))) == 0
+    end_of(launch(replace(plain, argv=[str(fake_opencode), *strange])))
+    assert read_exit(run_dir(tmp_path)) == 0
     assert json.loads(report_of(tmp_path).words) == strange
 
 
@@ -62,12 +66,10 @@ def test_while_it_runs_there_is_no_exit_status(fake_opencode: Path, tmp_path: Pa
     launched = start(fake_opencode, tmp_path, "say ready", "hang")
     said(tmp_path, "ready")
     assert read_exit(run_dir(tmp_path)) is None
-    assert reap(launched.popen) is None
     assert is_same_process(launched.identity)
     os.killpg(launched.identity.pid, signal.SIGKILL)
     end_of(launched)
     assert read_exit(run_dir(tmp_path)) is None
-    assert reap(launched.popen) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -179,6 +181,18 @@ def test_a_garbled_exit_status_is_none(garbage: bytes, tmp_path: Path) -> None:
     assert read_exit(tmp_path) is None
 
 
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_what_is_no_plain_file_is_read_as_none_and_keeps_nobody_waiting(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").write_text("0\n")
+    for name in ("exit", "stderr.log"):
+        if kind == "pipe":
+            os.mkfifo(tmp_path / name)
+        else:
+            (tmp_path / name).symlink_to(tmp_path / "elsewhere")
+    assert read_exit(tmp_path) is None
+    assert read_stderr(tmp_path) == ""
+
+
 def test_no_run_folder_has_no_status_and_no_complaint(tmp_path: Path) -> None:
     assert read_exit(tmp_path / "nowhere") is None
     assert read_stderr(tmp_path / "nowhere") == ""
@@ -197,7 +211,8 @@ def test_what_opencode_unpacks_for_itself_goes_with_the_run(fake_opencode: Path,
 def test_two_attempts_of_an_agent_run_side_by_side(fake_opencode: Path, tmp_path: Path) -> None:
     first = start(fake_opencode, tmp_path, "answer one", marker=f"{AGENT}/1")
     second = start(fake_opencode, tmp_path, "answer two", marker=f"{AGENT}/2")
-    assert (end_of(first), end_of(second)) == (0, 0)
+    end_of(first)
+    end_of(second)
     assert (report_of(tmp_path, f"{AGENT}/1").words, report_of(tmp_path, f"{AGENT}/2").words) == ("one", "two")
 
 
@@ -211,3 +226,14 @@ def test_no_descriptor_of_the_starter_is_left_open_in_the_run(fake_opencode: Pat
     os.killpg(launched.identity.pid, signal.SIGKILL)
     end_of(launched)
     eventually(lambda: identify(launched.identity.pid) is None, "the group is gone")
+
+
+def test_a_run_is_no_descendant_of_who_started_it(fake_opencode: Path, tmp_path: Path) -> None:
+    launched = start(fake_opencode, tmp_path, "say ready", "hang")
+    said(tmp_path, "ready")
+    below = {child.pid for child in psutil.Process().children(recursive=True)}
+    members = {process.pid for process in members_of(MARKER, launched.identity)}
+    assert len(members) == 2
+    assert not below & members
+    os.killpg(launched.identity.pid, signal.SIGKILL)
+    end_of(launched)

@@ -20,7 +20,8 @@ from meshfleet.demo.conversation import Conversation, Fail, Reply, Say
 from meshfleet.demo.project import create_demo_folder, scripted_environment
 from meshfleet.demo.scripted_model import ScriptedModel
 from meshfleet.ledger import Ledger
-from meshfleet.mesh.fleets import AgentSpec, create_fleet, fleet_status
+from meshfleet.mesh.fleets import create_fleet, fleet_status
+from meshfleet.mesh.specs import AgentSpec, FleetOptions
 from meshfleet.model import Row
 from meshfleet.settings import Settings
 
@@ -51,9 +52,10 @@ async def supervise(supervisor: Supervisor, ledger: Ledger, fleet_id: str, agent
     """Supervise until the fleet has ended, and leave no process behind even if it doesn't."""
     try:
         with anyio.fail_after(150):
-            while fleet_status(ledger, fleet_id)["fleet"]["status"] == "running":
-                await supervisor.look()
-                await anyio.sleep(0.05)
+            async with supervisor:
+                while fleet_status(ledger, fleet_id)["fleet"]["status"] == "running":
+                    await supervisor.look()
+                    await anyio.sleep(0.05)
     finally:
         for agent_id in agent_ids:
             await stop_attempt(f"{agent_id}/1", None, grace_s=1)
@@ -78,7 +80,8 @@ def run(tmp_path_factory: pytest.TempPathFactory, opencode_binary: Path) -> Iter
         environ = scripted_environment(folder, model.base_url, os.environ)
         del environ["OPENCODE_DISABLE_PROJECT_CONFIG"]  # the premade agent is one of the project's
         supervisor = Supervisor(ledger, settings, {**environ, "MESHFLEET_OPENCODE": str(opencode_binary)})
-        fleet_id, agent_ids = create_fleet(ledger, specs, cwd=str(folder.project))
+        once = FleetOptions(max_attempts=1)
+        fleet_id, agent_ids = create_fleet(ledger, specs, cwd=str(folder.project), options=once)
         anyio.run(supervise, supervisor, ledger, fleet_id, agent_ids)
         agents = {agent["role"]: agent for agent in fleet_status(ledger, fleet_id)["agents"]}
         yield Run(agents, model.requests)
@@ -114,4 +117,5 @@ def test_each_agent_is_told_who_it_is_and_has_its_peers_tools(run: Run) -> None:
     assert " of fleet " in request.system
     assert f"- Large: {run.agents['Large']['id']}" in request.system
     assert "meshfleet_send_message" in request.tools
-    assert "meshfleet_spawn_fleet" not in request.tools
+    assert "meshfleet_spawn_fleet" in request.tools
+    assert "meshfleet_save_fleet_template" not in request.tools

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -12,10 +13,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from meshfleet.agents import stopping
+from meshfleet.agents import census, stopping
 from meshfleet.agents.launch import Launched, read_exit
 from meshfleet.agents.process import ProcessIdentity, current_identity, identify, is_same_process
-from meshfleet.agents.stopping import members_of, stop_attempt
+from meshfleet.agents.stopping import ended, members_of, stop_attempt
 from tests.agents.agents_helpers import AGENT, MARKER, end_of, eventually, report_of, run_dir, said, start
 
 pytestmark = pytest.mark.anyio
@@ -53,7 +54,6 @@ def shell(script: str, **variables: str) -> Iterator[tuple[int, int]]:
 
 
 def gone(launched: Launched) -> bool:
-    launched.popen.poll()
     return members_of(MARKER, launched.identity) == []
 
 
@@ -172,7 +172,7 @@ async def test_stopping_what_has_ended_does_nothing(fake_opencode: Path, tmp_pat
 
 async def test_whoever_stops_is_no_member(monkeypatch: pytest.MonkeyPatch) -> None:
     own = current_identity()
-    monkeypatch.setattr(stopping, "environment_has", lambda pid, _name, _value: pid == own.pid)
+    monkeypatch.setattr(census, "environment_value", lambda pid, _name: MARKER if pid == own.pid else None)
     assert own not in members_of(MARKER, None)
 
 
@@ -212,3 +212,19 @@ async def test_what_cannot_be_killed_is_given_up_and_named(
     monkeypatch.undo()
     await stop_attempt(MARKER, launched.identity)
     end_of(launched)
+
+
+@pytest.mark.parametrize(("limit", "descriptors"), [(1024, 1), (0, 0)])
+async def test_where_descriptors_are_scarce_an_end_is_waited_for_without_one(
+    limit: int, descriptors: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
+    with shell("echo $$; exec sleep 60") as (pid, _):
+        identity = identify(pid)
+        assert identity is not None
+        async with anyio.create_task_group() as waiting:
+            waiting.start_soon(ended, identity)
+            await anyio.wait_all_tasks_blocked()
+            assert len(stopping._held) == descriptors
+            os.kill(pid, signal.SIGKILL)
+    assert stopping._held == set()

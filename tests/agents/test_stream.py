@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,12 @@ def test_what_is_no_event_of_ours_harms_nothing(junk: str, file: Path) -> None:
     assert report.tokens["total"] == 120
     assert report.cost == pytest.approx(0.000285)
     assert report.last_event_at == 1004
+
+
+@pytest.mark.parametrize("session", ["", "ses\\u0000_2", "ses\\n_2", "\\ud83d", 7])
+def test_a_session_nobody_could_name_is_none(session: object, file: Path) -> None:
+    named = f'"{session}"' if isinstance(session, str) else session
+    assert told(file, TEXT, f'{{"type":"text","sessionID":{named}}}').session_id == "ses_1"
 
 
 def test_bytes_that_are_no_text_are_replaced(file: Path) -> None:
@@ -304,3 +311,8 @@ def test_no_event_whatsoever_breaks_the_report(event: dict[str, Any]) -> None:
     report.take_in(event)
     assert report.words.encode("utf-8") is not None
     assert report.cost >= 0
+
+
+def test_a_named_pipe_in_place_of_the_stream_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "events.ndjson")
+    assert EventStream(tmp_path / "events.ndjson").advance() is False

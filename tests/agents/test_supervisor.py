@@ -20,8 +20,9 @@ from meshfleet.agents.stopping import members_of, stop_attempt
 from meshfleet.agents.supervisor import Supervisor
 from meshfleet.ledger import Ledger
 from meshfleet.ledger.files import Files
-from meshfleet.mesh.fleets import AgentSpec, create_fleet, fleet_status, set_fleet_timeout
-from meshfleet.model import Row
+from meshfleet.mesh.fleets import create_fleet, fleet_status, set_fleet_timeout
+from meshfleet.mesh.specs import AgentSpec, FleetOptions
+from meshfleet.model import Row, now_ms
 from meshfleet.settings import Settings
 from tests.ledgers import ledger_at
 
@@ -63,9 +64,13 @@ async def supervisor(ledger: Ledger, settings: Settings, fake_opencode: Path) ->
         yield supervisor
 
 
-def spawn(ledger: Ledger, tmp_path: Path, *prompts: str, agent: str | None = None) -> tuple[str, list[str]]:
-    """Write a fleet of one agent for each prompt."""
-    return create_fleet(ledger, [AgentSpec("Worker", prompt, agent) for prompt in prompts], cwd=str(tmp_path))
+def spawn(
+    ledger: Ledger, tmp_path: Path, *prompts: str, agent: str | None = None, by: Supervisor | None = None
+) -> tuple[str, list[str]]:
+    """Write a fleet of one agent for each prompt, each to be tried once."""
+    specs = [AgentSpec("Worker", prompt, agent) for prompt in prompts]
+    row = None if by is None else by.row
+    return create_fleet(ledger, specs, cwd=str(tmp_path), supervisor=row, options=FleetOptions(max_attempts=1))
 
 
 def agent_row(ledger: Ledger, agent_id: str) -> Row:
@@ -176,7 +181,7 @@ async def test_an_agent_that_can_not_be_started_has_failed_with_the_reason(
     if missing == "opencode":
         fake_opencode.unlink()
     folder = tmp_path / "gone" if missing == "folder" else tmp_path
-    fleet_id, (agent_id,) = spawn(ledger, folder, "answer hello")
+    fleet_id, (agent_id,) = spawn(ledger, folder, "answer hello", by=supervisor)
     assert await settled(supervisor, ledger, fleet_id) == "failed"
     agent = agent_row(ledger, agent_id)
     assert agent["reason"] == "spawn"
@@ -187,13 +192,13 @@ async def test_two_supervisors_start_each_agent_once(
     supervisor: Supervisor, ledger: Ledger, settings: Settings, tmp_path: Path, fake_opencode: Path
 ) -> None:
     environ = {**os.environ, "MESHFLEET_OPENCODE": str(fake_opencode)}
-    other = Supervisor(ledger_of(settings), settings, environ)
     fleet_id, agent_ids = spawn(ledger, tmp_path, *[f"answer {number}" for number in range(8)])
-    with anyio.fail_after(WAIT_S):
-        while fleet_status(ledger, fleet_id)["fleet"]["status"] == "running":
-            async with anyio.create_task_group() as both:
-                both.start_soon(supervisor.look)
-                both.start_soon(other.look)
+    async with Supervisor(ledger_of(settings), settings, environ) as other:
+        with anyio.fail_after(WAIT_S):
+            while fleet_status(ledger, fleet_id)["fleet"]["status"] == "running":
+                async with anyio.create_task_group() as both:
+                    both.start_soon(supervisor.look)
+                    both.start_soon(other.look)
     assert fleet_status(ledger, fleet_id)["fleet"]["status"] == "complete"
     assert ledger.read(lambda view: view.count("attempts")) == len(agent_ids)
 
@@ -203,7 +208,9 @@ async def test_an_agent_goes_on_without_its_supervisor_and_leaves_its_exit_statu
 ) -> None:
     _, (agent_id,) = spawn(ledger, tmp_path, "begin\nsay working\nhang")
     marker, run_dir = f"{agent_id}/1", settings.runs_dir / agent_id / "1"
-    await look_until(supervisor, lambda: len(members_of(marker, None)) >= 2)
+    events = run_dir / "events.ndjson"
+    # not before it runs: in the moment its shell forks, a TERM is lost
+    await look_until(supervisor, lambda: events.exists() and "working" in events.read_text())
     assert read_exit(run_dir) is None
     await stop_attempt(marker, None)
     assert read_exit(run_dir) == 128 + signal.SIGTERM
@@ -230,19 +237,20 @@ async def test_what_could_not_be_settled_is_settled_at_the_next_look(
 async def test_starts_are_kept_apart(ledger: Ledger, ledger_file: Path, tmp_path: Path, fake_opencode: Path) -> None:
     now = 1000.0
     environ = {**os.environ, "MESHFLEET_OPENCODE": str(fake_opencode)}
-    supervisor = Supervisor(ledger, Settings(ledger_file, start_stagger_ms=250), environ, clock=lambda: now)
     fleet_id, _ = spawn(ledger, tmp_path, "answer 1", "answer 2", "answer 3")
 
     def started() -> int:
         return ledger.read(lambda view: view.count("attempts"))
 
     counts = []
-    for step in (0, 0.2, 0.06, 0.1, 0.16):
-        now += step
-        await supervisor.look()
-        counts.append(started())
-    assert counts == [1, 1, 2, 2, 3]
-    await look_until(supervisor, lambda: fleet_status(ledger, fleet_id)["fleet"]["status"] == "complete")
+    settings = Settings(ledger_file, start_stagger_ms=250)
+    async with Supervisor(ledger, settings, environ, clock=lambda: now) as supervisor:
+        for step in (0, 0.2, 0.06, 0.1, 0.16):
+            now += step
+            await supervisor.look()
+            counts.append(started())
+        assert counts == [1, 1, 2, 2, 3]
+        assert await settled(supervisor, ledger, fleet_id) == "complete"
 
 
 async def test_run_folders_are_private_and_keep_nothing_opencode_unpacked(
@@ -270,13 +278,26 @@ async def test_a_trouble_that_lasts_is_told_once(
     assert await settled(supervisor, ledger, fleet_id) == "complete"
 
 
-async def test_an_agent_that_v090_left_pending_is_left_alone(
+async def test_agents_that_v090_left_at_work_are_interrupted_once_their_processes_are_gone(
     supervisor: Supervisor, ledger: Ledger, ledger_file: Path
 ) -> None:
     agent = {"id": "a", "fleet_id": "f", "role": "r", "prompt": "p", "status": "pending"}
-    ledger_file.write_text(json.dumps({"schema_version": 2, "agents": {"a": agent}}))
+    started = now_ms()
+    rows = {
+        "a": agent,
+        "b": {**agent, "id": "b", "status": "running", "pid": os.getpid(), "started_at": started},
+        "c": {**agent, "id": "c", "status": "running", "pid": os.getpid(), "started_at": started - 10**9},
+        "d": {**agent, "id": "d", "status": "running", "pid": 2**22 + 1, "started_at": started},
+    }
+    fleet = {"id": "f", "status": "running", "created_at": started}
+    ledger_file.write_text(json.dumps({"schema_version": 2, "fleets": {"f": fleet}, "agents": rows}))
     await supervisor.look()
-    assert agent_row(ledger, "a") == agent
+    assert {agent_id: agent_row(ledger, agent_id)["status"] for agent_id in rows} == {
+        "a": "interrupted",
+        "b": "running",
+        "c": "interrupted",
+        "d": "interrupted",
+    }
 
 
 async def test_an_agent_that_runs_too_long_is_stopped_with_all_it_started_and_has_failed(
@@ -291,7 +312,7 @@ async def test_an_agent_that_runs_too_long_is_stopped_with_all_it_started_and_ha
         now += 59.9
         await supervisor.look()
         assert "stopping" not in attempt_row(ledger, agent_id)
-        now += 0.2
+        now += 1.2
         assert await settled(supervisor, ledger, fleet_id) == "failed"
     agent = agent_row(ledger, agent_id)
     assert (agent["reason"], agent["error"]) == ("timeout", "it ran longer than the 60000 ms it may, and was stopped")
@@ -315,7 +336,7 @@ async def test_an_agent_that_could_not_be_started_is_settled_once_the_ledger_let
     supervisor: Supervisor, ledger: Ledger, settings: Settings, tmp_path: Path, fake_opencode: Path
 ) -> None:
     fake_opencode.unlink()
-    fleet_id, _ = spawn(ledger, tmp_path, "answer hello")
+    fleet_id, _ = spawn(ledger, tmp_path, "answer hello", by=supervisor)
     await supervisor._start_next()
     lock = os.open(settings.data_file.with_name("agent-mesh.lock"), os.O_RDWR)
     fcntl.flock(lock, fcntl.LOCK_EX)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.terminals import in_terminal
 from tests.ledger.journals import write_behind
 from tests.ledger.rows import send, waiting
 from tests.ledgers import ledger_at
@@ -54,7 +55,17 @@ def test_a_damaged_ledger_verifies_with_1_and_says_where_and_what_next(damaged: 
     assert result.returncode == 1
     assert "journal-record  agent-mesh.journal.2.ndjson line 2: its checksum is wrong" in result.stdout
     assert "next: run meshfleet repair" in result.stdout
-    assert result.stdout.splitlines()[-1] == "1 errors, 0 warnings"
+    assert result.stdout.splitlines()[-1] == "1 error, 0 warnings"
+
+
+def test_a_summary_that_a_terminal_has_no_room_for_is_broken_between_path_and_rows(healthy: Path) -> None:
+    rows = "1 fleet, 2 agents, transaction 1"
+    assert meshfleet("verify", ledger=healthy).stdout == f"{healthy}: {rows}\nclean\n"
+    wide = len(f"{healthy}: {rows}")
+    assert in_terminal(["verify"], healthy, columns=wide) == (0, f"{healthy}: {rows}\nclean\n")
+    assert in_terminal(["verify"], healthy, columns=wide - 1) == (0, f"{healthy}:\n  {rows}\nclean\n")
+    _, narrow = in_terminal(["verify"], healthy, columns=24)
+    assert narrow == f"{healthy}:\n  1 fleet, 2 agents,\n  transaction 1\nclean\n"
 
 
 def test_json_findings_have_a_stable_shape(damaged: Path) -> None:
@@ -95,6 +106,22 @@ def test_a_repair_that_was_agreed_to_is_done_and_says_where_the_copies_are(damag
     assert meshfleet("repair", ledger=damaged).stdout.endswith("is not damaged; nothing to do\n")
 
 
+def test_a_repair_says_how_many_contradictions_between_rows_it_leaves(damaged: Path) -> None:
+    contradicting = damaged.with_name("other.json")
+    ledger = ledger_at(contradicting)
+    fleet_id, agent_ids = fleet_of(ledger, "A", "B")
+    ledger.transact(lambda transaction: transaction.drop("fleets", fleet_id))
+    ledger.close()
+    left = "contradictions are left; meshfleet verify{} lists them\n"
+    result = meshfleet("repair", str(contradicting), ledger=damaged)
+    assert result.stdout.endswith(f"nothing to do\n{len(agent_ids)} " + left.format(f" {contradicting}"))
+    (journal,) = damaged.parent.glob("other.journal.*")
+    write_behind(journal, b'{"seq":3,"ops":[],"crc":"00000000"}\n')
+    result = meshfleet("repair", "--yes", ledger=contradicting)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.endswith(f"\n{len(agent_ids)} " + left.format(""))
+
+
 @pytest.mark.parametrize(
     ("answer", "code", "clean"), [("y\n", 0, True), ("n\n", 1, False), ("\n", 1, False), ("\x04", 1, False)]
 )
@@ -115,13 +142,14 @@ def test_what_is_exported_can_be_imported_into_an_empty_ledger(healthy: Path, tm
     ledger = ledger_at(healthy)
     send(ledger, "m1", "späť")
     exported = tmp_path / "exported.json"
-    assert meshfleet("export", str(exported), ledger=healthy).returncode == 0
+    result = meshfleet("export", str(exported), ledger=healthy)
+    assert (result.returncode, result.stdout) == (0, f"wrote {exported}: 1 fleet, 2 agents, 1 message\n")
     assert exported.stat().st_mode & 0o777 == 0o600
     document = json.loads(exported.read_text())
     assert (document["schema_version"], "generation" in document, "seq" in document) == (2, False, False)
     target = tmp_path / "new" / "agent-mesh.json"
     result = meshfleet("import", str(exported), ledger=target)
-    assert result.stdout == f"imported into {target}: 1 fleets, 2 agents, 1 messages\n"
+    assert result.stdout == f"imported into {target}: 1 fleet, 2 agents, 1 message\n"
     assert waiting(ledger_at(target)) == ["m1"]
     assert json.loads(meshfleet("export", ledger=target).stdout) == document
 

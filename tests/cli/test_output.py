@@ -115,7 +115,7 @@ def test_what_the_encoding_lacks_is_printed_as_an_escape(small: Path, tmp_path: 
         journal.rename(tmp_path / journal.name.replace("agent-mesh", "späť\x1b[31m"))
     done = run("$MESHFLEET verify *.json", small, tmp_path, PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(rf"{tmp_path}/sp\xe4\u0165\x1b[31m.json: 1 messages")
+    assert done.stdout.startswith(rf"{tmp_path}/sp\xe4\u0165\x1b[31m.json: 1 message, 1 inbox")
 
 
 @pytest.mark.parametrize(

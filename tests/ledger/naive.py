@@ -14,7 +14,7 @@ from meshfleet.ledger.schema import TABLES
 from meshfleet.model import Row
 
 ROW_TABLES: Final = tuple(table for table in TABLES if table != "inboxes")
-INDEXED: Final = {"agents": "fleet_id", "messages": "fleet_id", "receipts": "message_id"}
+STATUSES: Final = ("pending", "running", "complete")
 AGENTS: Final = ("a0", "a1", "a2")
 FLEETS: Final = ("f0", "f1")
 MESSAGES: Final = tuple(f"m{number}" for number in range(6))
@@ -54,9 +54,9 @@ class NaiveLedger:
             after.carry_out(operation)
         return after
 
-    def with_value(self, table: str, value: str) -> list[Row]:
+    def with_value(self, table: str, field: str, value: str) -> list[Row]:
         """The rows of a table whose indexed field has a value."""
-        return [row for row in self.document[table].values() if row[INDEXED[table]] == value]
+        return [row for row in self.document[table].values() if row[field] == value]
 
     def everything(self) -> list[tuple[str, Any]]:
         """All there is, with the order of rows and of what waits."""
@@ -79,13 +79,14 @@ def assert_answers_alike(view: View, naive: NaiveLedger) -> None:
         rows = naive.document[table]
         assert list(view.rows(table)) == list(rows.values())
         assert [view.get(table, key) for key in (*rows, "nowhere")] == [*rows.values(), None]
-    for table, ask, values in (
-        ("agents", view.agents_of, FLEETS),
-        ("messages", view.messages_of, FLEETS),
-        ("receipts", view.receipts_of, MESSAGES),
+    for table, field, ask, values in (
+        ("agents", "fleet_id", view.agents_of, FLEETS),
+        ("agents", "status", view.agents_that_are, STATUSES),
+        ("messages", "fleet_id", view.messages_of, FLEETS),
+        ("receipts", "message_id", view.receipts_of, MESSAGES),
     ):
         for value in (*values, "nowhere"):
-            assert in_any_order(ask(value)) == in_any_order(naive.with_value(table, value))
+            assert in_any_order(ask(value)) == in_any_order(naive.with_value(table, field, value))
     for agent_id in (*AGENTS, "nobody"):
         assert list(view.inbox(agent_id)) == naive.document["inboxes"].get(agent_id, [])
 
@@ -116,7 +117,13 @@ def puts(draw: st.DrawFn) -> Operation:
         "fleets": (fleet_id, {"id": fleet_id, "status": text, "created_at": 1}),
         "agents": (
             agent_id,
-            {"id": agent_id, "fleet_id": fleet_id, "role": text, "prompt": "p", "status": "running"},
+            {
+                "id": agent_id,
+                "fleet_id": fleet_id,
+                "role": text,
+                "prompt": "p",
+                "status": draw(st.sampled_from(STATUSES)),
+            },
         ),
         "messages": (
             message_id,

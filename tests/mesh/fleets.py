@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from meshfleet.agents.process import boot_id, identify
 from meshfleet.ledger import Ledger
-from meshfleet.mesh.fleets import AgentSpec, create_fleet
-from meshfleet.mesh.lifecycle import begin_next_attempt
+from meshfleet.mesh.fleets import create_fleet
 from meshfleet.mesh.messages import Draft, get_inbox, send_message
+from meshfleet.mesh.specs import AgentSpec
+from meshfleet.mesh.supervision import begin_next_attempt
 from meshfleet.model import Row, SupervisorRow
 from meshfleet.settings import Durability
 from tests.ledgers import ledger_at
@@ -21,17 +23,21 @@ def open_ledger(ledger_file: Path) -> Ledger:
 
 
 def supervisor(pid: int = 1) -> SupervisorRow:
-    """A supervisor, known by its pid."""
-    return {"pid": pid, "start_time": 1.5, "boot_id": "boot"}
+    """A supervisor, known by its pid; that of process 1 lives, so that no server adopts what is its."""
+    living = identify(pid)
+    start_time = 1.5 if living is None or pid != 1 else living.start_time
+    return {"pid": pid, "start_time": start_time, "boot_id": boot_id()}
 
 
-def fleet_of(ledger: Ledger, *roles: str, by: SupervisorRow | None = None) -> tuple[str, list[str]]:
+def fleet_of(
+    ledger: Ledger, *roles: str, by: SupervisorRow | None = None, cwd: str = "/project"
+) -> tuple[str, list[str]]:
     """A fleet with an agent for each role; returns its id and theirs.
 
     Beside a server that runs, leave it to somebody, or the server's supervisor takes it.
     """
     specs = [AgentSpec(role, f"do {role}") for role in roles]
-    return create_fleet(ledger, specs, cwd="/project", supervisor=by)
+    return create_fleet(ledger, specs, cwd=cwd, supervisor=by)
 
 
 def start_all(ledger: Ledger, by: SupervisorRow | None = None) -> list[tuple[str, int]]:

@@ -10,15 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshfleet.errors import Invalid, NotFound
-from meshfleet.mesh.fleets import (
-    AgentSpec,
-    collect_results,
-    create_fleet,
-    fleet_status,
-    list_fleets,
-    set_fleet_timeout,
-)
-from meshfleet.mesh.lifecycle import LONGEST_TIMEOUT_MS, Outcome, settle_attempt, status_of_fleet, time_limit_ms
+from meshfleet.mesh.fleets import collect_results, create_fleet, fleet_status, list_fleets, set_fleet_timeout
+from meshfleet.mesh.lifecycle import Outcome, settle_attempt, status_of_fleet
+from meshfleet.mesh.specs import AgentSpec
+from meshfleet.mesh.supervision import LONGEST_TIMEOUT_MS, time_limit_ms
 from meshfleet.model import AgentStatus, FleetStatus
 from tests.mesh.fleets import bytes_of, events_in, fleet_of, open_ledger, row, start_all, supervisor
 
@@ -171,11 +166,11 @@ def test_a_time_limit_that_no_clock_reaches_is_refused_and_nothing_is_written(le
         set_fleet_timeout(ledger, fleet_id, limit)
     assert bytes_of(ledger_file.parent) == before
     set_fleet_timeout(ledger, fleet_id, LONGEST_TIMEOUT_MS)
-    assert time_limit_ms(ledger, fleet_id, None) == LONGEST_TIMEOUT_MS
+    assert ledger.read(lambda view: time_limit_ms(view, fleet_id, None)) == LONGEST_TIMEOUT_MS
 
 
 @pytest.mark.parametrize("limit", ["soon", 0, -5, 1.5, True, None, [], 10**30])
 def test_a_time_limit_of_another_program_that_is_none_counts_as_none(ledger_file: Path, limit: object) -> None:
     fleet = {"id": "f", "status": "running", "created_at": 1, "timeout_ms": limit}
     ledger_file.write_text(json.dumps({"schema_version": 2, "fleets": {"f": fleet}}))
-    assert time_limit_ms(open_ledger(ledger_file), "f", 70) == 70
+    assert open_ledger(ledger_file).read(lambda view: time_limit_ms(view, "f", 70)) == 70

@@ -16,17 +16,18 @@ from hypothesis import strategies as st
 
 from meshfleet.errors import NotFound
 from meshfleet.ledger import Ledger
-from meshfleet.mesh.fleets import AgentSpec, create_fleet, fleet_status
+from meshfleet.mesh.fleets import create_fleet, fleet_status
 from meshfleet.mesh.lifecycle import (
     LONGEST_OUTPUT,
     TRANSITIONS,
     Outcome,
-    begin_next_attempt,
     last_words,
     record_process,
     require_agent,
     settle_attempt,
 )
+from meshfleet.mesh.specs import AgentSpec
+from meshfleet.mesh.supervision import begin_next_attempt
 from meshfleet.model import AgentStatus, Reason, TokensRow, attempt_key
 from tests.mesh.fleets import bytes_of, events_in, fleet_of, open_ledger, row, start_all, supervisor
 
@@ -34,7 +35,7 @@ STARTER: Final = """
 import json, os, sys
 from pathlib import Path
 from meshfleet.ledger import Ledger
-from meshfleet.mesh.lifecycle import begin_next_attempt
+from meshfleet.mesh.supervision import begin_next_attempt
 from meshfleet.settings import Durability
 
 ledger = Ledger(Path(sys.argv[1]), durability=Durability.PROCESS, lock_timeout_ms=60_000)
@@ -280,11 +281,12 @@ def _mark(ledger: Ledger, table: str, key: str) -> None:
     ledger.transact(lambda transaction: transaction.put(table, key, marked))
 
 
-def test_every_status_has_its_transitions_and_an_end_has_none() -> None:
+def test_from_an_end_no_status_follows_but_waiting_again_and_none_from_success() -> None:
     assert TRANSITIONS.keys() == set(AgentStatus)
     for status in AgentStatus:
-        assert status.has_ended == (not TRANSITIONS[status])
+        assert status.has_ended == (TRANSITIONS[status] <= {AgentStatus.PENDING})
         assert status not in TRANSITIONS[status]
+    assert not TRANSITIONS[AgentStatus.COMPLETE]
 
 
 def test_words_of_256_kib_are_kept_whole() -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from meshfleet.errors import Conflict, Invalid, MeshfleetError, NotFound, Unavailable
 from meshfleet.ledger import Ledger
-from meshfleet.mesh.fleets import AgentSpec, create_fleet
+from meshfleet.mesh.fleets import create_fleet
+from meshfleet.mesh.specs import AgentSpec
 from meshfleet.mesh.template_files import export_fleet_template, import_fleet_template, read_agents_json
 from meshfleet.mesh.templates import (
     LARGEST_TEMPLATE,

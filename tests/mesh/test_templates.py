@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from meshfleet.errors import Invalid, NotFound
 from meshfleet.ledger import Ledger
 from meshfleet.ledger.schema import check_document
-from meshfleet.mesh.fleets import AgentSpec
+from meshfleet.mesh.specs import AgentSpec
 from meshfleet.mesh.templates import (
     LARGEST_TEMPLATE,
     TemplateDraft,

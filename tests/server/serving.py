@@ -66,7 +66,7 @@ class RawServer:
         self.send(data)
         return self.receive()
 
-    def call(self, name: str, **arguments: object) -> dict[str, Any]:
+    def call(self, name: str, /, **arguments: object) -> dict[str, Any]:
         """Call a tool; returns the result of the JSON-RPC response."""
         answer = self.ask(call(name, name, **arguments))
         assert answer["id"] == name

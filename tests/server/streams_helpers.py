@@ -35,7 +35,7 @@ def line(method: str, request_id: object = None, **params: object) -> bytes:
     return json.dumps(message).encode() + b"\n"
 
 
-def call(request_id: object, name: str, **arguments: object) -> bytes:
+def call(request_id: object, name: str, /, **arguments: object) -> bytes:
     return line("tools/call", request_id, name=name, arguments=arguments)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from meshfleet.mesh.fleets import AgentSpec
+from meshfleet.mesh.specs import AgentSpec
 from meshfleet.mesh.templates import TemplateDraft, delete_fleet_template, save_fleet_template
 from meshfleet.server.resources import Library
 from meshfleet.server.subscriptions import Subscriptions

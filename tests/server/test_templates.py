@@ -17,8 +17,8 @@ from mcp_types import TextContent
 
 from meshfleet.errors import MeshfleetError
 from meshfleet.ledger import Ledger
-from meshfleet.mesh.fleets import AgentSpec
 from meshfleet.mesh.identity import Caller
+from meshfleet.mesh.specs import AgentSpec
 from meshfleet.mesh.templates import TemplateDraft, delete_fleet_template, save_fleet_template
 from meshfleet.server.tool import Context, Tool
 from meshfleet.server.tools import templates

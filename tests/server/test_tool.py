@@ -16,8 +16,13 @@ KIB: Final = 1024
 MOST_FOR_ORCHESTRATORS: Final = 20 * KIB
 MOST_FOR_AGENTS: Final = 8 * KIB
 PEERS_TOOLS: Final = [
+    "spawn_fleet",
     "fleet_status",
+    "wait",
     "collect_results",
+    "cancel",
+    "attach_agent",
+    "list_agents",
     "send_message",
     "get_inbox",
     "ack_message",
@@ -54,9 +59,15 @@ def test_the_tools_of_an_agent_cost_it_less_than_8_kib() -> None:
     assert len(told_to_models(in_agent_mode=True)) < MOST_FOR_AGENTS
 
 
-def test_an_agent_is_offered_what_a_peer_needs_and_nothing_that_starts_fleets() -> None:
+def test_an_agent_is_offered_what_a_peer_needs() -> None:
     assert list(offered_tools(in_agent_mode=True)) == PEERS_TOOLS
     assert list(offered_tools(in_agent_mode=False)) == list(TOOLS)
+
+
+def test_what_an_agent_starts_can_t_be_given_more_than_the_agent_has() -> None:
+    offered = offered_tools(in_agent_mode=True)
+    told = json.dumps([offered[name].on_the_wire().input_schema for name in ("spawn_fleet", "attach_agent")])
+    assert [name for name in ("allow_all", "env", "cwd", "model") if f'"{name}"' in told] == []
 
 
 @pytest.mark.parametrize("name", TOOLS)
@@ -65,7 +76,9 @@ def test_an_input_schema_is_closed_described_and_without_references(name: str) -
     assert schema["type"] == "object"
     for part in schemas_in(schema):
         assert not {"$ref", "$defs", "anyOf", "title"} & (part.keys() - part.get("properties", {}).keys())
-        if part.get("type") == "object":
+        if part.get("additionalProperties") == {"type": "string"}:
+            assert "properties" not in part  # names and values of the caller's own
+        elif part.get("type") == "object":
             assert part["additionalProperties"] is False
             assert set(part.get("required", [])) <= part.get("properties", {}).keys()
             for argument in part["properties"].values():

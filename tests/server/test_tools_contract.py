@@ -25,7 +25,9 @@ pytestmark = pytest.mark.anyio
 READ_ONLY: Final = {
     "fleet_status",
     "list_fleets",
+    "wait",
     "collect_results",
+    "agent_output",
     "list_agents",
     "get_inbox",
     "get_receipts",
@@ -39,16 +41,22 @@ READ_ONLY: Final = {
 IDEMPOTENT: Final = READ_ONLY | {
     "ack_message",
     "receipt",
+    "cancel",
     "set_fleet_timeout",
     "register_capability",
     "subscribe_inbox",
 }
-OPEN_WORLD: Final = {"spawn_fleet", "attach_agent", "spawn_from_template"}
+OPEN_WORLD: Final = {"spawn_fleet", "attach_agent", "spawn_from_template", "resume"}
+DESTRUCTIVE: Final = {"delete_fleet_template", "cancel"}
 NAMES: Final = [
     "spawn_fleet",
     "fleet_status",
     "list_fleets",
+    "wait",
     "collect_results",
+    "agent_output",
+    "cancel",
+    "resume",
     "set_fleet_timeout",
     "attach_agent",
     "list_agents",
@@ -139,7 +147,7 @@ async def test_the_tools_are_offered_with_schemas_and_annotations(session: Sessi
         assert tool.annotations is not None
         assert tool.annotations.read_only_hint is (tool.name in READ_ONLY)
         assert tool.annotations.idempotent_hint is (tool.name in IDEMPOTENT)
-        assert tool.annotations.destructive_hint is (tool.name == "delete_fleet_template")
+        assert tool.annotations.destructive_hint is (tool.name in DESTRUCTIVE)
         assert tool.annotations.open_world_hint is (tool.name in OPEN_WORLD)
 
 
@@ -148,7 +156,7 @@ async def test_fleet_status_gives_the_fleet_and_its_agents(session: Session) -> 
     said = await called(session, "fleet_status", fleet_id=fleet_id)
     assert list(said) == ["fleet", "agents"]
     fleet = said["fleet"]
-    assert fleet.keys() == {"id", "status", "created_at", "completed_at"}
+    assert {"id", "status", "created_at", "completed_at"} <= fleet.keys()
     assert (fleet["id"], fleet["status"]) == (fleet_id, "failed")
     assert is_time(fleet["created_at"])
     assert is_time(fleet["completed_at"])
@@ -303,7 +311,7 @@ async def test_spawn_fleet_answers_at_once_and_its_agents_then_run(session: Sess
         {"role": "Analyst", "prompt": "think", "agent": None},
         {"role": "Engineer", "prompt": "build"},
     ]
-    said = await called(session, "spawn_fleet", agents=agents)
+    said = await called(session, "spawn_fleet", agents=agents, max_attempts=1)
     assert list(said) == ["fleet_id", "agent_ids"]
     for id_ in (said["fleet_id"], *said["agent_ids"]):
         assert str(UUID(id_)) == id_

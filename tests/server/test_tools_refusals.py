@@ -31,13 +31,36 @@ def face(tmp_path_factory: pytest.TempPathFactory) -> Generator[Face]:
         yield Face(server, prepared, bytes_of(prepared.ledger_file.parent))
 
 
+MISSING: Final = object()
 GOOD: Final[dict[str, dict[str, Any]]] = {
-    "spawn_fleet": {"agents": [{"role": "A", "prompt": "go"}]},
+    "spawn_fleet": {
+        "agents": [{"role": "A", "prompt": "go"}],
+        "name": "night shift",
+        "timeout_ms": 1000,
+        "max_attempts": 2,
+        "max_cost_usd": 1.5,
+        "max_tokens": 1000,
+        "allow_all": False,
+        "idempotency_key": "monday",
+    },
     "fleet_status": {"fleet_id": "FLEET"},
     "list_fleets": {},
+    "wait": {"fleet_id": "FLEET", "until": "any", "timeout_ms": 1000, "cursor": 0},
     "collect_results": {"fleet_id": "FLEET"},
+    "agent_output": {"agent_id": "AGENT", "attempt": 1, "tail_bytes": 1000, "cursor": "1:0"},
+    "cancel": {"fleet_id": "FLEET", "agent_id": "AGENT"},
+    "resume": {"fleet_id": "FLEET", "agent_id": "AGENT", "prompt": "go on", "fresh": True},
     "set_fleet_timeout": {"fleet_id": "FLEET", "timeout_ms": 1000},
-    "attach_agent": {"fleet_id": "FLEET", "role": "A", "prompt": "go", "agent": "reviewer"},
+    "attach_agent": {
+        "fleet_id": "FLEET",
+        "role": "A",
+        "prompt": "go",
+        "agent": "reviewer",
+        "model": "some/model",
+        "cwd": "/",
+        "env": {"TOKEN": "secret"},
+        "idempotency_key": "monday",
+    },
     "list_agents": {},
     "send_message": {
         "from_agent_id": "AGENT",
@@ -67,7 +90,11 @@ GOOD: Final[dict[str, dict[str, Any]]] = {
 }
 """Templates have a table of their own, in test_templates.py."""
 OPTIONAL: Final = {
-    ("attach_agent", "agent"),
+    *(("spawn_fleet", name) for name in GOOD["spawn_fleet"] if name != "agents"),
+    *(("attach_agent", name) for name in ("agent", "model", "cwd", "env", "idempotency_key")),
+    *(("wait", name) for name in ("until", "timeout_ms", "cursor")),
+    *(("agent_output", name) for name in ("attempt", "tail_bytes", "cursor")),
+    *((tool, name) for tool in ("cancel", "resume") for name in GOOD[tool]),
     ("send_message", "correlation_id"),
     ("get_inbox", "since"),
     ("receipt", "note"),
@@ -81,7 +108,9 @@ MAY_BE_BLANK: Final = {"payload", "note"}
 NO_ERROR: Final = {("ack_message", "message_id")}
 """Unknown messages are answered with ok: false, as v0.9.0 does."""
 NAME_A_ROW: Final = {"fleet_id", "message_id", "to_agent_id"}
-MAY_BE_LONG: Final = {("attach_agent", "prompt")}
+EITHER: Final = {"fleet_id": "agent_id", "agent_id": "fleet_id"}
+"""Of what cancel and resume take one only is good."""
+MAY_BE_LONG: Final = {("attach_agent", "prompt"), ("resume", "prompt")}
 TEXTS: Final = [(tool, name) for tool, good in GOOD.items() for name, value in good.items() if type(value) is str]
 NUMBERS: Final = [(tool, name) for tool, good in GOOD.items() for name, value in good.items() if type(value) is int]
 ALL: Final = [(tool, name) for tool, good in GOOD.items() for name in good]
@@ -96,6 +125,8 @@ def filled(face: Face, tool: str, changes: dict[str, object]) -> dict[str, objec
         "MESSAGE": face.prepared.message_id,
         "STRANGER": face.prepared.stranger,
     }
+    if tool in {"cancel", "resume"}:
+        changes = {EITHER["agent_id" if "agent_id" in changes else "fleet_id"]: MISSING, **changes}
     return {
         name: known.get(value, value) if isinstance(value, str) else value
         for name, value in {**GOOD[tool], **changes}.items()
@@ -124,7 +155,9 @@ def written(face: Face, tool: str, name: str, literal: str) -> dict[str, Any]:
     return face.server.ask(text.replace(b'"HERE"', literal.encode()))
 
 
-MISSING: Final = object()
+def with_agent(**more: object) -> list[dict[str, object]]:
+    """The agents of a fleet of one, which is given this besides."""
+    return [{"role": "A", "prompt": "go", **more}]
 
 
 def test_the_table_knows_every_tool_and_argument() -> None:
@@ -199,10 +232,10 @@ def test_what_is_no_number_of_json_makes_the_line_none_and_is_nowhere_written(
     assert bytes_of(face.prepared.ledger_file.parent) == face.before
 
 
-@pytest.mark.parametrize("name", ["success", "include_ended"])
+@pytest.mark.parametrize("name", ["success", "include_ended", "allow_all", "fresh"])
 @pytest.mark.parametrize("value", [0, 1, "true", None, [], {}, 1.0], ids=json.dumps)
 def test_a_flag_is_true_or_false_and_nothing_that_looks_like_it(face: Face, name: str, value: object) -> None:
-    tool = {"success": "record_routing_outcome", "include_ended": "route_work"}[name]
+    [tool] = [tool for tool, good in GOOD.items() if name in good]
     assert refused(face, tool, **{name: value}) == f"{name} is {value!r}; it has to be true or false"
 
 
@@ -299,6 +332,75 @@ def test_a_value_that_names_nothing_or_is_not_allowed_is_refused_with_what_would
     assert told in refused(face, tool, **changes)
 
 
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"max_attempts": 0}, "max_attempts is 0; it has to be at least 1"),
+        ({"max_attempts": 101}, "max_attempts is 101; it has to be at most 100"),
+        ({"max_attempts": 10**30}, "max_attempts is 1"),
+        ({"max_tokens": -5}, "max_tokens is -5; it has to be at least 1"),
+        ({"max_tokens": 2**53}, "max_tokens is 9007199254740992; it has to be from 1 to"),
+        ({"timeout_ms": 0}, "timeout_ms is 0; it has to be at least 1"),
+        ({"timeout_ms": 2**53}, "timeout_ms is 9007199254740992; it has to be"),
+        ({"max_cost_usd": 0}, "max_cost_usd is 0.0; it has to be more than 0"),
+        ({"max_cost_usd": -0.01}, "max_cost_usd is -0.01; it has to be more than 0"),
+        ({"max_cost_usd": 1e300}, "max_cost_usd is 1e+300; it has to be"),
+        ({"max_cost_usd": "5"}, "max_cost_usd is '5'; it has to be a number"),
+        ({"max_cost_usd": True}, "max_cost_usd is True; it has to be a number"),
+    ],
+)
+def test_a_limit_is_a_number_that_something_can_reach(face: Face, changes: dict[str, Any], told: str) -> None:
+    assert refused(face, "spawn_fleet", **changes).startswith(told)
+
+
+@pytest.mark.parametrize("literal", ["1e999", "-1e999"])
+def test_a_cost_without_bounds_is_none(face: Face, literal: str) -> None:
+    answer = written(face, "spawn_fleet", "max_cost_usd", literal)
+    assert checked(face, answer["result"]).startswith("max_cost_usd is ")
+
+
+@pytest.mark.parametrize("tool", ["cancel", "resume"])
+@pytest.mark.parametrize("changes", [{"fleet_id": "FLEET", "agent_id": "AGENT"}, {"fleet_id": None}])
+def test_what_is_cancelled_or_resumed_is_either_a_fleet_or_an_agent(
+    face: Face, tool: str, changes: dict[str, Any]
+) -> None:
+    assert refused(face, tool, **changes).startswith("name either fleet_id or agent_id: ")
+
+
+@pytest.mark.parametrize(
+    ("tool", "changes", "told"),
+    [
+        ("cancel", {"agent_id": "nobody"}, "agent_id 'nobody' is no agent"),
+        ("resume", {"agent_id": "nobody"}, "agent_id 'nobody' is no agent"),
+        (
+            "resume",
+            {"agent_id": "AGENT"},
+            "is complete; only one that was interrupted, failed or was cancelled goes on",
+        ),
+        ("resume", {}, "has no agent that was interrupted, failed or was cancelled"),
+        ("agent_output", {"agent_id": "nobody"}, "agent_id 'nobody' is no agent"),
+        ("agent_output", {"agent_id": "../../etc"}, "agent_id '../../etc' is no agent"),
+        ("agent_output", {"attempt": 2, "cursor": MISSING}, "has no attempt 2"),
+        ("agent_output", {"attempt": 2}, "cursor is of attempt 1, but attempt is 2; leave one of them out"),
+        ("agent_output", {"cursor": "1:7"}, "cursor is at byte 7, but there are 0"),
+        ("agent_output", {"cursor": "0:0", "attempt": None}, "cursor is '0:0'; give the one of an earlier answer"),
+        ("agent_output", {"cursor": "1:-1"}, "cursor is '1:-1'; give the one"),
+        ("agent_output", {"cursor": "1:" + "9" * 30}, "cursor is '1:999"),
+        ("agent_output", {"tail_bytes": 0}, "tail_bytes is 0; it has to be at least 1"),
+        ("agent_output", {"tail_bytes": 262_145}, "tail_bytes is 262145; it has to be at most 262144"),
+        ("wait", {"until": "never"}, "until is 'never'; it has to be 'any' or 'all'"),
+        ("wait", {"timeout_ms": 50_001}, "timeout_ms is 50001; it has to be at most 50000"),
+        ("wait", {"timeout_ms": 0}, "timeout_ms is 0; it has to be at least 1"),
+        ("wait", {"cursor": 4}, "cursor is 4, and the fleet has had 3 endings"),
+        ("wait", {"fleet_id": "nowhere"}, "fleet_id 'nowhere' is no fleet"),
+    ],
+)
+def test_what_can_not_be_waited_for_shown_or_changed_is_refused_with_the_reason(
+    face: Face, tool: str, changes: dict[str, Any], told: str
+) -> None:
+    assert told in refused(face, tool, **changes)
+
+
 @pytest.mark.parametrize("space", [" {}", "{} ", "{}\n", "\t{}"])
 def test_an_id_with_spaces_around_it_is_another_id(face: Face, space: str) -> None:
     spaced = space.format(face.prepared.fleet_id)
@@ -326,7 +428,26 @@ def test_an_id_with_spaces_around_it_is_another_id(face: Face, space: str) -> No
         ([{"role": "A", "prompt": "go", "agent": 1}], "agents[0].agent is 1; it has to be a string"),
         ([{"role": "A", "prompt": "go", "agent": ""}], "agents[0].agent is blank; it has to say something"),
         ([{"role": "A", "prompt": "go", "agent": "-x"}], "agents[0].agent is '-x'; the name of an agent"),
-        ([{"role": "A", "prompt": "go", "model": "m"}], "agents[0].model is nothing spawn_fleet knows; leave it out"),
+        ([{"role": "A", "prompt": "go", "colour": "m"}], "agents[0].colour is nothing spawn_fleet knows; leave it out"),
+        (with_agent(model="m"), "agents[0].model is 'm'; it has to be provider/model"),
+        (with_agent(model=""), "agents[0].model is blank"),
+        (with_agent(cwd="/nowhere/at/all"), "agents[0].cwd is '/nowhere/at/all'; it has to be the absolute path of a"),
+        (with_agent(cwd="."), "agents[0].cwd is '.'; it has to be the absolute path"),
+        (with_agent(cwd=__file__), "agents[0].cwd is "),
+        (with_agent(cwd="/\0"), "agents[0].cwd holds a NUL"),
+        (with_agent(cwd=["/"]), "agents[0].cwd is ['/']; it has to be a string"),
+        (with_agent(env=[]), "agents[0].env is []; it has to be an object"),
+        (with_agent(env="A=b"), "agents[0].env is 'A=b'; it has to be an object"),
+        (with_agent(env={"A": 5}), "agents[0].env.A is not shown, but it has to be a string"),
+        (with_agent(env={"A": None}), "agents[0].env.A is not shown, but it has to be a string"),
+        (with_agent(env={"": "b"}), "agents[0].env has the name ''; a variable's name is letters"),
+        (with_agent(env={"A B": "b"}), "agents[0].env has the name 'A B'"),
+        (with_agent(env={"A=": "b"}), "agents[0].env has the name 'A='"),
+        (with_agent(env={"1A": "b"}), "agents[0].env has the name '1A'"),
+        (with_agent(env={"\x1b[31m": "b"}), "agents[0].env has the name '\\x1b[31m'"),
+        (with_agent(env={"MESHFLEET_AGENT_ID": "b"}), "agents[0].env has MESHFLEET_AGENT_ID, by which meshfleet tells"),
+        (with_agent(env={"AGENT_MESH_DATA_FILE": "b"}), "agents[0].env has AGENT_MESH_DATA_FILE"),
+        (with_agent(env={"A": "b\0"}), "agents[0].env.A holds a NUL"),
         ([{"role": "A\0", "prompt": "go"}], "agents[0].role holds a NUL at character 1"),
         ([{"role": "x" * 257, "prompt": "go"}], "agents[0].role has 257 bytes; at most 256"),
         ([{"role": "A", "prompt": "x" * 4_194_305}], "agents[0].prompt has 4194305 bytes; at most 4194304"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from meshfleet.agents.frontmatter import read_front_matter
-from meshfleet.mesh.fleets import AgentSpec
+from meshfleet.mesh.specs import AgentSpec
 
 LARGEST_FILE_BYTES: Final = 1024 * 1024
 AGENT_FOLDERS: Final = ("agent", "agents")

@@ -9,12 +9,17 @@ import errno
 import os
 import re
 import shutil
+import socket
+import stat
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
+
+import psutil
 
 from meshfleet.agents.process import ProcessIdentity, identify_child
 from meshfleet.errors import Conflict, Unavailable
@@ -31,7 +36,24 @@ NEW_FILE: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFO
 STDERR_HEAD_BYTES: Final = 8 * 1024
 STDERR_TAIL_BYTES: Final = 24 * 1024
 EXIT_LINE: Final = re.compile(rb"(\d{1,3})\n")
+LONGEST_EXIT_LINE_BYTES: Final = 5  # one more than there may be
 
+#: OpenCode terminates, when it ends, whatever descends from its MCP servers, sessions of their own or not. So the shell
+#: parent is no child of this process: one in between starts it in a session of its own, says which process that is,
+#: waits until that has been looked at, and ends.
+BETWEEN: Final = """
+import os, sys
+line = int(sys.argv[1])
+pid = os.fork()
+if pid == 0:
+    os.setsid()
+    os.close(line)
+    os.execv("/bin/sh", ["/bin/sh", "-c", *sys.argv[2:]])
+os.write(line, b"%d" % pid)
+os.read(line, 1)
+"""
+PID_BYTES: Final = 32
+PARENT_NAME: Final = "meshfleet-run"
 #: Traps, since an ignored signal would be inherited by the child and a trapped one is not. The shell waits for its
 #: child through any TERM and then says how it ended; `mv` itself may be hit by one, so there is a second way.
 PARENT_SCRIPT: Final = """d=$1; shift; trap : TERM INT HUP; "$@"; s=$?; umask 077
@@ -69,14 +91,12 @@ class Launched:
     """A started attempt.
 
     Attributes:
-        identity: The shell parent: it leads the group and ends after the run did.
+        identity: The shell parent: it leads the group and ends after the run did. It is nobody's child here.
         started_at_ms: When, in ms since the epoch.
-        popen: The handle to reap it with; the starting process's only.
     """
 
     identity: ProcessIdentity
     started_at_ms: int
-    popen: subprocess.Popen[bytes]
 
 
 def launch(order: LaunchOrder) -> Launched:
@@ -95,7 +115,7 @@ def launch(order: LaunchOrder) -> Launched:
             _written_prompt(order) as prompt,
         ):
             started_at_ms = time.time_ns() // 1_000_000
-            popen = _start_parent(order, prompt, events, stderr)
+            identity = _start_parent(order, prompt, events, stderr)
     except FileExistsError as error:
         raise Conflict(
             f"attempt {order.attempt} of agent {order.agent_id} was started before: {error.filename} exists; "
@@ -105,14 +125,23 @@ def launch(order: LaunchOrder) -> Launched:
         raise Unavailable(
             f"attempt {order.attempt} of agent {order.agent_id} could not be started: {_explained(error, order)}"
         ) from error
-    identity = identify_child(popen.pid) or ProcessIdentity(popen.pid, started_at_ms / 1000)
-    return Launched(identity, started_at_ms, popen)
+    return Launched(identity, started_at_ms)
+
+
+def is_parent_of_run(pid: int, run_dir: Path) -> bool:
+    """Tell whether a process is the shell parent of the run whose folder this is."""
+    try:
+        arguments = psutil.Process(pid).cmdline()
+    except (psutil.Error, OSError):
+        return False
+    return arguments[3:5] == [PARENT_NAME, str(run_dir.absolute())]
 
 
 def read_exit(run_dir: Path) -> int | None:
     """Return the run's exit status, 128 + n for a death by signal n; None until its whole line is there."""
     try:
-        line = (run_dir / EXIT_NAME).read_bytes()
+        with open_trace(run_dir / EXIT_NAME) as file:
+            line = file.read(LONGEST_EXIT_LINE_BYTES)
     except OSError:
         return None
     found = EXIT_LINE.fullmatch(line)
@@ -122,7 +151,7 @@ def read_exit(run_dir: Path) -> int | None:
 def read_stderr(run_dir: Path) -> str:
     """Return what the run complained of: the first 8 KiB, where a wrong agent shows, and the last 24 KiB."""
     try:
-        with (run_dir / STDERR_NAME).open("rb") as file:
+        with open_trace(run_dir / STDERR_NAME) as file:
             size = file.seek(0, os.SEEK_END)
             file.seek(0)
             if size <= STDERR_HEAD_BYTES + STDERR_TAIL_BYTES:
@@ -136,35 +165,53 @@ def read_stderr(run_dir: Path) -> str:
     return said.decode("utf-8", errors="replace")
 
 
+def open_trace(path: Path) -> IO[bytes]:
+    """Open a file of a run folder to read; the run may have put anything in its place, which is not waited for.
+
+    Raises:
+        OSError: There is none, or what is there is no plain file.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "it is no plain file", str(path))
+    return os.fdopen(fd, "rb", buffering=0)
+
+
 def clear_scratch(run_dir: Path) -> None:
     """Remove what a run that has ended left for nobody: the library each OpenCode unpacks for itself."""
     shutil.rmtree(run_dir / SCRATCH_NAME, ignore_errors=True)
 
 
-def reap(popen: subprocess.Popen[bytes]) -> int | None:
-    """Return the shell parent's own status once it has ended, leaving no zombie; None while it lives. Never waits."""
-    return popen.poll()
-
-
-def _start_parent(
-    order: LaunchOrder, prompt: IO[bytes], events: IO[bytes], stderr: IO[bytes]
-) -> subprocess.Popen[bytes]:
-    # never waited for, since the run outlives this process; nothing to quote, since the rest is "$@" to a fixed script
-    return subprocess.Popen(
-        ["/bin/sh", "-c", PARENT_SCRIPT, "meshfleet-run", str(order.run_dir.absolute()), *order.argv],
-        stdin=prompt,
-        stdout=events,
-        stderr=stderr,
-        cwd=order.cwd,
-        # OpenCode believes PWD more than the directory it was started in, and each run leaves 5.6 MB where Bun may
-        env={
-            **order.env,
-            "PWD": str(order.cwd.absolute()),
-            "BUN_TMPDIR": str((order.run_dir / SCRATCH_NAME).absolute()),
-        },
-        start_new_session=True,
-        close_fds=True,
-    )
+def _start_parent(order: LaunchOrder, prompt: IO[bytes], events: IO[bytes], stderr: IO[bytes]) -> ProcessIdentity:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        # nothing to quote, since the rest is "$@" to a fixed script
+        parent = [PARENT_SCRIPT, PARENT_NAME, str(order.run_dir.absolute()), *order.argv]
+        with subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", BETWEEN, str(theirs.fileno()), *parent],
+            stdin=prompt,
+            stdout=events,
+            stderr=stderr,
+            cwd=order.cwd,
+            # OpenCode believes PWD more than the directory it was started in, and each run leaves 5.6 MB where Bun may
+            env={
+                **order.env,
+                "PWD": str(order.cwd.absolute()),
+                "BUN_TMPDIR": str((order.run_dir / SCRATCH_NAME).absolute()),
+            },
+            start_new_session=True,
+            pass_fds=(theirs.fileno(),),
+        ) as between:
+            theirs.close()
+            pid = ours.recv(PID_BYTES)
+            # as long as the one in between waits, even one that has ended can be looked at
+            identity = identify_child(int(pid)) if pid else None
+            ours.close()
+            between.wait()
+    if identity is None:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return identity
 
 
 def _make_private_folder(folder: Path) -> None:

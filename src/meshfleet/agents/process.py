@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import sys
@@ -17,8 +18,12 @@ PROC: Final = Path("/proc")
 BOOT_ID_FILE: Final = PROC / "sys/kernel/random/boot_id"
 ON_LINUX: Final = sys.platform == "linux"
 START_TIME_TOLERANCE_S: Final = 0.005  # half the kernel's tick: equal but for the rounding of a float
+OUT_OF_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""Why a process can't be looked at that says nothing about the process: one that is not seen would count as gone."""
 GONE_STATES: Final = frozenset("ZXx")
 KERNEL_THREAD: Final = 0x0020_0000  # PF_KTHREAD among the flags of /proc/<pid>/stat
+TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
+PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 EXEC_LOOKS: Final = 4
 EXEC_PAUSE_S: Final = 0.001
 
@@ -40,13 +45,25 @@ class ProcessIdentity:
 
 @dataclass(frozen=True, slots=True)
 class ProcessEntry:
-    """One row of the process table: who it is and where it belongs."""
+    """One row of the process table: who it is, where it belongs and what it uses.
+
+    Attributes:
+        identity: Who it is.
+        parent: Its parent's pid.
+        group: Its process group.
+        session: Its session.
+        ended: Whether it has ended and only waits to be reaped.
+        cpu_s: The processor time it has used, with that of its children that ended, in seconds.
+        memory: What it has resident, in bytes.
+    """
 
     identity: ProcessIdentity
     parent: int
     group: int
     session: int
     ended: bool
+    cpu_s: float
+    memory: int
 
 
 def identify(pid: int) -> ProcessIdentity | None:
@@ -106,9 +123,19 @@ def process_table() -> Iterator[ProcessEntry]:
 
 def environment_has(pid: int, name: str, value: str) -> bool:
     """Tell whether a process was started with exactly this variable; False where that can't be read."""
+    return environment_value(pid, name) == value
+
+
+def environment_value(pid: int, name: str) -> str | None:
+    """What a process was started with in a variable; None where it has none, or where that can't be read."""
     if not ON_LINUX:
-        return _psutil_environment(pid).get(name) == value
-    return b"\0" + os.fsencode(f"{name}={value}") + b"\0" in b"\0" + _linux_environment(pid) + b"\0"
+        return _psutil_environment(pid).get(name)
+    block = b"\0" + _linux_environment(pid) + b"\0"
+    start = block.find(b"\0" + os.fsencode(name) + b"=")
+    if start < 0:
+        return None
+    start += len(os.fsencode(name)) + 2
+    return os.fsdecode(block[start : block.index(b"\0", start)])
 
 
 def _entry(pid: int) -> ProcessEntry | None:
@@ -121,16 +148,20 @@ def _linux_entry(pid: int) -> ProcessEntry | None:
     """Read /proc directly: a tenth of psutil's time, and the start time counted from the boot."""
     try:
         stat = (PROC / str(pid) / "stat").read_bytes()
-    except OSError:
+    except OSError as error:
+        if error.errno in OUT_OF_ROOM:
+            raise
         return None
     # the name stands in brackets and may hold blanks and brackets; what follows the last one is fixed
     fields = stat[stat.rindex(b")") + 2 :].split()
     return ProcessEntry(
-        identity=ProcessIdentity(pid, int(fields[19]) / os.sysconf("SC_CLK_TCK")),
+        identity=ProcessIdentity(pid, int(fields[19]) / TICKS_A_SECOND),
         parent=int(fields[1]),
         group=int(fields[2]),
         session=int(fields[3]),
         ended=fields[0].decode("ascii") in GONE_STATES,
+        cpu_s=sum(map(int, fields[11:15])) / TICKS_A_SECOND,
+        memory=int(fields[21]) * PAGE_BYTES,
     )
 
 
@@ -144,7 +175,9 @@ def _linux_environment(pid: int) -> bytes:
                 break
             # in the middle of an exec a process has none for a moment, and one overlooked would live on
             time.sleep(EXEC_PAUSE_S)
-    except OSError:
+    except OSError as error:
+        if error.errno in OUT_OF_ROOM:
+            raise
         return b""
     return block
 
@@ -157,12 +190,15 @@ def _is_of_the_kernel(pid: int) -> bool:
 def _psutil_entry(pid: int) -> ProcessEntry | None:
     try:
         process = psutil.Process(pid)
+        cpu = process.cpu_times()
         return ProcessEntry(
             identity=ProcessIdentity(pid, process.create_time()),
             parent=process.ppid(),
             group=os.getpgid(pid),
             session=os.getsid(pid),
             ended=process.status() == psutil.STATUS_ZOMBIE,
+            cpu_s=cpu.user + cpu.system + cpu.children_user + cpu.children_system,
+            memory=process.memory_info().rss,
         )
     except (psutil.Error, OSError):
         return None

@@ -7,26 +7,18 @@ init; so an attempt's processes are found by MESHFLEET_ATTEMPT in their environm
 from __future__ import annotations
 
 import os
+import resource
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 import anyio
-from anyio import to_thread
 
-from meshfleet.agents.process import (
-    ProcessEntry,
-    ProcessIdentity,
-    current_identity,
-    environment_has,
-    is_same_process,
-    process_table,
-    same,
-)
+from meshfleet.agents.census import Registry, take_census
+from meshfleet.agents.process import ProcessIdentity, is_same_process, same
 
-MARKER_NAME: Final = "MESHFLEET_ATTEMPT"
 GRACE_S: Final = 10.0
 LAST_WORDS_S: Final = 2.0
 """How long the shell parent has, once its child is dead, to write how that ended."""
@@ -52,22 +44,13 @@ class StopReport:
 
 
 def members_of(attempt_marker: str, group_leader: ProcessIdentity | None) -> list[ProcessIdentity]:
-    """List the living processes of an attempt, the caller never among them.
-
-    Args:
-        attempt_marker: `<agent>/<n>`, compared whole.
-        group_leader: The attempt's shell parent, where it is known; it may be long gone.
-    """
-    table = {entry.identity.pid: entry for entry in process_table()}
-    marked = {
-        pid for pid, entry in table.items() if not entry.ended and environment_has(pid, MARKER_NAME, attempt_marker)
-    }
-    members = _with_descendants(marked | _group(table, group_leader, marked), table)
-    members.discard(current_identity().pid)
-    return [table[pid].identity for pid in sorted(members) if not table[pid].ended]
+    """List the living processes of an attempt as they are now, the caller never among them."""
+    return take_census().members(attempt_marker, group_leader)
 
 
-async def stop_attempt(marker: str, leader: ProcessIdentity | None, *, grace_s: float = GRACE_S) -> StopReport:
+async def stop_attempt(
+    marker: str, leader: ProcessIdentity | None, *, grace_s: float = GRACE_S, registry: Registry | None = None
+) -> StopReport:
     """End every process of an attempt: ask, wait, look again, kill, until none is left.
 
     The shell parent traps the asking and ends by itself, after its child, having written the exit status; it is
@@ -77,8 +60,9 @@ async def stop_attempt(marker: str, leader: ProcessIdentity | None, *, grace_s: 
         marker: The attempt's marker.
         leader: Its shell parent, where it is known.
         grace_s: Seconds between asking and killing.
+        registry: Who looks at the process table, for all that are stopped at the same time.
     """
-    stop = _Stop(marker, leader)
+    stop = _Stop(marker, leader, registry or Registry())
     with anyio.move_on_after(grace_s):
         while await stop.ask_all():
             await stop.all_ended()
@@ -92,7 +76,8 @@ async def stop_attempt(marker: str, leader: ProcessIdentity | None, *, grace_s: 
 class _Stop:
     """The state of one stopping: whom it has found so far, and what was done to them."""
 
-    def __init__(self, marker: str, leader: ProcessIdentity | None) -> None:
+    def __init__(self, marker: str, leader: ProcessIdentity | None, registry: Registry) -> None:
+        self._registry = registry
         self._marker = marker
         self._leader = leader
         self._known: set[ProcessIdentity] = set()
@@ -122,7 +107,7 @@ class _Stop:
         """Wait until everybody known has ended."""
         async with anyio.create_task_group() as waiting:
             for process in self._known:
-                waiting.start_soon(_ended, process)
+                waiting.start_soon(ended, process)
 
     async def report(self) -> StopReport:
         """Sum up."""
@@ -130,38 +115,16 @@ class _Stop:
 
     async def _alive(self) -> set[ProcessIdentity]:
         # whoever was a member stays one: its parent's end must not hide it
-        self._known.update(await to_thread.run_sync(members_of, self._marker, self._leader))
+        census = await self._registry.census()
+        self._known.update(census.members(self._marker, self._leader))
         self._known = {process for process in self._known if is_same_process(process)}
         return set(self._known)
 
     async def _let_leader_end(self, leader: ProcessIdentity) -> None:
         with anyio.move_on_after(LAST_WORDS_S):
-            await _ended(leader)
+            await ended(leader)
         if _signal(leader, signal.SIGKILL):
             self._killed.add(leader)
-
-
-def _group(table: dict[int, ProcessEntry], leader: ProcessIdentity | None, marked: Iterable[int]) -> set[int]:
-    if leader is None:
-        return set()
-    members = {pid for pid, entry in table.items() if leader.pid in (entry.group, entry.session)}
-    present = table.get(leader.pid)
-    # a group's number is not given away while a member lives, but once all are gone it may be a stranger's: without
-    # its leader the group is ours only if one that is marked belongs to it
-    ours = same(present.identity, leader) if present else not members.isdisjoint(marked)
-    return members if ours else set()
-
-
-def _with_descendants(roots: set[int], table: dict[int, ProcessEntry]) -> set[int]:
-    children: dict[int, list[int]] = {}
-    for pid, entry in table.items():
-        children.setdefault(entry.parent, []).append(pid)
-    found, new = set(roots), list(roots)
-    while new:
-        below = [child for child in children.get(new.pop(), ()) if child not in found]
-        found.update(below)
-        new.extend(below)
-    return found
 
 
 def _signal(process: ProcessIdentity, what: signal.Signals) -> bool:
@@ -179,9 +142,13 @@ def _signal(process: ProcessIdentity, what: signal.Signals) -> bool:
         return False
 
 
-async def _ended(process: ProcessIdentity) -> None:
-    """Wait until a process has ended, be it reaped or not."""
-    with _opened(process) as descriptor:
+async def ended(process: ProcessIdentity) -> None:
+    """Wait until a process has ended, be it reaped or not.
+
+    Raises:
+        OSError: It can't be looked at, for want of descriptors or memory.
+    """
+    with _opened(process, to_wait=True) as descriptor:
         while is_same_process(process):
             if descriptor is None:
                 await anyio.sleep(POLL_S)
@@ -189,18 +156,31 @@ async def _ended(process: ProcessIdentity) -> None:
                 await anyio.wait_readable(descriptor)
 
 
+_held: Final[set[int]] = set()
+"""The descriptors that are waited on."""
+
+
 @contextmanager
-def _opened(process: ProcessIdentity) -> Iterator[int | None]:
+def _opened(process: ProcessIdentity, *, to_wait: bool = False) -> Iterator[int | None]:
     """Hold a descriptor of the process, checked afterwards: it stands for one process, however its pid is reused.
 
-    None where the system has none; then a pid is all there is.
+    None where the system has none, or where so many are waited on that others would go short; then a pid is all
+    there is.
     """
     try:
-        descriptor = os.pidfd_open(process.pid)
+        if to_wait and len(_held) >= resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2:
+            descriptor = None
+        else:
+            descriptor = os.pidfd_open(process.pid)
     except (AttributeError, OSError):
+        descriptor = None
+    if descriptor is None:
         yield None
         return
+    if to_wait:
+        _held.add(descriptor)
     try:
         yield descriptor
     finally:
+        _held.discard(descriptor)
         os.close(descriptor)

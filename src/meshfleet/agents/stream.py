@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from meshfleet.agents.launch import open_trace
 from meshfleet.agents.words import Words, readable_error
 from meshfleet.model import TokensRow
 
@@ -73,7 +74,7 @@ class RunReport:
     def take_in(self, event: dict[str, Any]) -> None:
         """Bring the report up to date with one more event; an unknown one counts as a sign of life only."""
         session, at = event.get("sessionID"), _count(event.get("timestamp"))
-        if isinstance(session, str) and session:
+        if isinstance(session, str) and session and session.isprintable():
             self.session_id = session
         if at:
             self.last_event_at = at
@@ -142,7 +143,7 @@ class EventStream:
     def advance(self) -> bool:
         """Take in what was appended since, at most 1 MiB; True when there was something, so there may be more."""
         try:
-            with self._path.open("rb", buffering=0) as file:
+            with open_trace(self._path) as file:
                 file.seek(self._offset)
                 chunk = file.read(CHUNK_BYTES)
         except OSError:

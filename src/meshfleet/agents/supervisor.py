@@ -1,18 +1,15 @@
 """The supervisor: starts the agents it is responsible for, watches their processes and settles what they came to.
 
-Only a top-level server runs one. It keeps nothing that it could not read again from the ledger and the run folders,
-so that another can go on where it stops; agents outlive it.
+Only a top-level server runs one, and a command that starts agents where no server does. It keeps nothing that it
+could not read again from the ledger and the run folders, so that another can go on where it stops; agents outlive it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from enum import Enum, auto
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -21,34 +18,37 @@ from typing import TYPE_CHECKING, Final, Self
 import anyio
 from anyio import to_thread
 
-from meshfleet.agents.definitions import find_agent_files, needs_mode_override, runtime_name
-from meshfleet.agents.judge import judge
-from meshfleet.agents.launch import (
-    EVENTS_NAME,
-    Launched,
-    LaunchOrder,
-    clear_scratch,
-    launch,
-    read_exit,
-    read_stderr,
-    reap,
-)
-from meshfleet.agents.opencode import child_environment, find_opencode, has_run_before, run_arguments
-from meshfleet.agents.process import ProcessIdentity, boot_id, current_identity
-from meshfleet.agents.stopping import stop_attempt
+from meshfleet.agents.admission import Admission
+from meshfleet.agents.adoption import take_up
+from meshfleet.agents.attempt import Attempt, Remains
+from meshfleet.agents.census import Registry, take_census
+from meshfleet.agents.housekeeping import prune_runs
+from meshfleet.agents.launch import clear_scratch
+from meshfleet.agents.opencode import find_opencode
+from meshfleet.agents.process import boot_id, current_identity, is_same_process
+from meshfleet.agents.standing import is_alive
+from meshfleet.agents.starting import Starter
+from meshfleet.agents.stopping import ended, stop_attempt
 from meshfleet.agents.stream import EventStream
-from meshfleet.errors import MeshfleetError
-from meshfleet.ledger import Ledger
-from meshfleet.mesh.lifecycle import (
-    Outcome,
-    begin_next_attempt,
-    begun_without_process,
-    note_stop,
-    record_process,
-    settle_attempt,
+from meshfleet.agents.v090 import gone_agents
+from meshfleet.errors import Conflict, MeshfleetError, NotFound
+from meshfleet.ledger import Ledger, View
+from meshfleet.mesh.budgets import over_budget
+from meshfleet.mesh.cancelling import stop_over_budget
+from meshfleet.mesh.lifecycle import AT_WORK, Outcome, note_stop, settle_attempt
+from meshfleet.mesh.supervision import (
+    Progress,
+    adopt,
+    attempts_of,
+    interrupt,
+    note_progress,
+    running_agents,
+    stops_of,
+    supervisors_at_work,
     time_limit_ms,
+    unsupervised,
 )
-from meshfleet.model import Reason, Row, SupervisorRow, attempt_key
+from meshfleet.model import AgentStatus, Reason, SupervisorRow, attempt_key, now_ms
 from meshfleet.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,63 +57,31 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_INTERVAL_S: Final = 0.1
-"""How often the running attempts are looked at."""
+"""How often it is looked for what is to be started or stopped."""
+READ_INTERVAL_S: Final = 1.0
+"""How often what running agents print is read, and their limits are checked."""
+CHECK_INTERVAL_S: Final = 5.0
+"""The watchdog's: how often processes are looked at, and agents whose supervisor is gone are adopted."""
+HEARTBEAT_INTERVAL_S: Final = 60.0
+"""How often the event log is told how many agents are at work, as long as that changes."""
+TIDY_INTERVAL_S: Final = 60 * 60.0
 CHUNKS_A_LOOK: Final = 2
 """How many chunks of an agent's event stream are read at one look."""
-FIRST_RUN_S: Final = 30.0
-"""How long the others wait for the very first run of OpenCode, which makes its database, to show a sign of life."""
-
-
-class Remains(Enum):
-    """What is left of a run whose shell was killed before it could write how the run ended."""
-
-    UNKNOWN = auto()
-    STOPPING = auto()
-    GONE = auto()
-
-
-@dataclass(slots=True)
-class Attempt:
-    """An attempt this supervisor looks after.
-
-    Attributes:
-        agent: The agent's row as the attempt began.
-        number: The attempt's number, from 1.
-        run_dir: Where its traces lie.
-        started: When, by the supervisor's clock.
-        launched: Its process; None where it could not be started.
-        stream: What it prints.
-        refusal: Why it could not be started.
-        recorded: Whether the ledger knows its process.
-        stopped_for: Why it was stopped, and the same for a person, once that is decided.
-        remains: What is known of the processes of a run whose shell was killed.
-    """
-
-    agent: Row
-    number: int
-    run_dir: Path
-    started: float
-    launched: Launched | None
-    stream: EventStream
-    refusal: str | None = None
-    recorded: bool = False
-    stopped_for: tuple[Reason, str] | None = None
-    remains: Remains = Remains.UNKNOWN
-
-    @property
-    def marker(self) -> str:
-        """What its processes carry in their environment."""
-        return attempt_key(self.agent["id"], self.number)
+NEWBORN_MS: Final = 2_000
+"""How long an attempt of a dead supervisor may have no process before it is taken to have none."""
 
 
 class Supervisor:
-    """Starts, watches and settles attempts of agents.
+    """Starts, watches, stops and settles attempts of agents, and adopts those whose supervisor is gone.
 
     Args:
         ledger: Where agents and attempts are rows.
-        settings: How far apart starts are, and where the run folders lie.
+        settings: How far apart starts are, what holds for all agents, and where the run folders lie.
         environ: What the agents' environment is made from.
         clock: Seconds that never run backwards.
+        wall: The time of day, in ms since the epoch.
+        admission: Says whether memory holds one more agent.
+        starts: Whether it starts agents, rather than only looking after those that run.
     """
 
     def __init__(
@@ -122,20 +90,29 @@ class Supervisor:
         settings: Settings,
         environ: Mapping[str, str],
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], int] = now_ms,
+        admission: Admission | None = None,
+        *,
+        starts: bool = True,
     ) -> None:
         self._ledger = ledger
         self._settings = settings
         self._environ = environ
         self._clock = clock
+        self._wall = wall
+        self._starts = starts
+        self._registry = Registry()
         self._woken = anyio.Event()
-        self._next_start = 0.0
         self._attempts: dict[str, Attempt] = {}
-        self._begin_failed = False
-        self._first_run: Attempt | None = None
+        self._seen_seq = -1
+        self._next_read = self._next_check = self._next_heartbeat = self._next_tidying = 0.0
+        self._told: tuple[int, int] = (0, 0)
         self._troubles: dict[str, str] = {}
         self._background: TaskGroup
         own = current_identity()
         self.row: SupervisorRow = {"pid": own.pid, "start_time": own.start_time, "boot_id": boot_id()}
+        self._admission = admission or Admission()
+        self._starter = Starter(ledger, settings, environ, self.row, self._admission, clock, wall)
 
     def require_opencode(self) -> Path:
         """The OpenCode program agents run.
@@ -172,11 +149,28 @@ class Supervisor:
                 self._woken = anyio.Event()
 
     async def look(self) -> None:
-        """Start what is due, stop what has run too long, and settle what has ended."""
-        if self._clock() >= self._next_start and not self._first_run_begins():
+        """Adopt, start, stop and settle what is to be adopted, started, stopped and settled now."""
+        now = self._clock()
+        if now >= self._next_check:
+            self._next_check = now + CHECK_INTERVAL_S
+            await self._going_on("adopt agents", self._adopt)
+            await self._going_on("look at the processes of agents", self._check)
+        if self._starts and self._starter.is_time(self._attempts):
             await self._going_on("start an agent", self._start_next)
-        for attempt in list(self._attempts.values()):
-            await self._going_on(f"look after {attempt.marker}", partial(self._watch, attempt))
+        if self._starts:
+            await self._going_on("note whose turn is to come", partial(to_thread.run_sync, self._starter.note_turns))
+        await self._going_on("see which agents are to be stopped", self._stop_those_to_be_stopped)
+        if now >= self._next_read:
+            self._next_read = now + READ_INTERVAL_S
+            await self._going_on("read what agents say", self._read)
+        for attempt in [one for one in self._attempts.values() if not one.is_running or not one.recorded]:
+            await self._going_on(f"look after {attempt.marker}", partial(self._conclude, attempt))
+        if now >= self._next_heartbeat:
+            self._next_heartbeat = now + HEARTBEAT_INTERVAL_S
+            await self._going_on("tell that it is alive", self._beat)
+        if now >= self._next_tidying:
+            self._next_tidying = now + TIDY_INTERVAL_S
+            self._background.start_soon(self._going_on, "remove old run folders", self._tidy)
 
     async def _going_on(self, deed: str, act: Callable[[], Awaitable[None]]) -> None:
         """Try something that is tried again at the next look; what fails there must not stop the rest."""
@@ -185,161 +179,225 @@ class Supervisor:
             await act()
         except MeshfleetError as error:
             trouble = str(error)
-            if trouble != self._troubles.get(deed):
+            if trouble not in self._troubles.values():
                 log.warning("could not %s yet: %s", deed, error)
         except Exception as error:
             trouble = repr(error)
-            if trouble != self._troubles.get(deed):
+            if trouble not in self._troubles.values():
                 log.exception("could not %s", deed)
         self._troubles.pop(deed, None)
         if trouble is not None:
             self._troubles[deed] = trouble
 
-    def _first_run_begins(self) -> bool:
-        """True while OpenCode runs for the first time here and has not got as far as a session."""
-        first = self._first_run
-        if first is None or first.marker not in self._attempts or first.stream.report.session_id is not None:
-            return False
-        return self._clock() < first.started + FIRST_RUN_S
+    # -- starting ---------------------------------------------------------------------------------------------------
 
     async def _start_next(self) -> None:
         # in one piece, so that a server that ends meanwhile leaves no process the ledger does not know
-        attempt = await to_thread.run_sync(self._begin_and_launch)
+        attempt = await to_thread.run_sync(self._starter.start_next, self._attempts)
         if attempt is not None:
-            self._attempts[attempt.marker] = attempt
-            self._first_run = None if has_run_before(self._environ) else attempt
-            self._next_start = self._clock() + self._settings.start_stagger_ms / 1000
+            self._look_after(attempt)
 
-    def _begin_and_launch(self) -> Attempt | None:
-        begun = self._begin()
-        if begun is None:
-            return None
-        agent, number = begun
-        run_dir = self._settings.runs_dir / agent["id"] / str(number)
-        attempt = Attempt(agent, number, run_dir, self._clock(), None, EventStream(run_dir / EVENTS_NAME))
-        try:
-            attempt.launched = self._launch(agent, number, run_dir)
-            self._record(attempt, attempt.launched.identity)
-        except MeshfleetError as error:
-            log.warning("%s: %s", attempt.marker, error)
-            attempt.refusal = str(error)
-        except Exception as error:
-            log.exception("could not start %s", attempt.marker)
-            attempt.refusal = repr(error)
-        return attempt
+    def _look_after(self, attempt: Attempt) -> None:
+        self._attempts[attempt.marker] = attempt
+        # it may have been cancelled before it was known here
+        self._seen_seq = -1
+        if attempt.is_running:
+            self._background.start_soon(self._await_end, attempt)
 
-    def _begin(self) -> tuple[Row, int] | None:
-        if self._begin_failed:
-            # it may be written all the same: an attempt of ours that nobody started is started now
-            begun = begun_without_process(self._ledger, self.row, set(self._attempts))
-            if begun is not None:
-                return begun
-        self._begin_failed = True
-        begun = begin_next_attempt(self._ledger, self.row)
-        self._begin_failed = False
-        return begun
+    async def _await_end(self, attempt: Attempt) -> None:
+        if attempt.leader is not None:
+            try:
+                await ended(attempt.leader)
+            except OSError as error:
+                # the watchdog sees it end all the same
+                log.warning("could not wait for %s to end: %s", attempt.marker, error)
+                return
+        attempt.is_over = True
+        self._woken.set()
 
-    def _launch(self, agent: Row, number: int, run_dir: Path) -> Launched:
-        opencode = self.require_opencode()
-        cwd, name, override = Path(agent["cwd"]), agent.get("agent_file"), False
-        if name is not None:
-            definitions = find_agent_files(cwd, self._environ)
-            override = needs_mode_override(name, definitions)
-            name = runtime_name(name, definitions)
-        environment = child_environment(
-            self._environ,
-            agent_id=agent["id"],
-            fleet_id=agent["fleet_id"],
-            attempt=attempt_key(agent["id"], number),
-            data_file=self._settings.data_file,
-            server_command=server_command(),
-            agent_file=name,
-            mode_override=override,
-        )
-        return launch(
-            LaunchOrder(
-                agent_id=agent["id"],
-                fleet_id=agent["fleet_id"],
-                attempt=number,
-                prompt=agent["prompt"],
-                run_dir=run_dir,
-                cwd=cwd,
-                argv=run_arguments(opencode, agent_file=name, title=agent["role"]),
-                env=environment,
-            )
-        )
+    # -- adopting ---------------------------------------------------------------------------------------------------
 
-    def _record(self, attempt: Attempt, process: ProcessIdentity) -> None:
-        about = (attempt.number, process.pid, process.start_time, self.row["boot_id"])
-        record_process(self._ledger, attempt.agent["id"], *about)
-        attempt.recorded = True
+    async def _adopt(self) -> None:
+        """Make those agents ours whose supervisor is gone, and look after every one of ours."""
+        for attempt in await to_thread.run_sync(self._adopted):
+            self._look_after(attempt)
 
-    async def _watch(self, attempt: Attempt) -> None:
-        if attempt.launched is None:
-            error = f"the agent could not be started: {attempt.refusal}"
-            await self._settle(attempt, Outcome(ok=False, reason=Reason.SPAWN, error=error))
+    def _adopted(self) -> list[Attempt]:
+        others = [each for each in supervisors_at_work(self._ledger) if each != self.row]
+        gone = [each for each in others if not is_alive(each)]
+        if gone:
+            # who can't start an agent leaves those that wait to others
+            statuses = AT_WORK if self._starts and self._starter.is_able() else (AgentStatus.RUNNING,)
+            adopt(self._ledger, self.row, gone, statuses=statuses)
+        interrupt(self._ledger, gone_agents(unsupervised(self._ledger)))
+        found = []
+        for agent, row in attempts_of(self._ledger, self.row):
+            age_ms = max(0, self._wall() - row["started_at"])
+            if attempt_key(agent["id"], row["number"]) in self._attempts or "ended_at" in row:
+                continue
+            if "pid" not in row and (age_ms < NEWBORN_MS or self._starter.is_unsure):
+                continue
+            found.append(take_up(agent, row, self._settings.runs_dir, self._clock() - age_ms / 1000))
+        return found
+
+    # -- watching ---------------------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        """Read what running agents print, and stop those that ran too long, wrote too much or used too much."""
+        await to_thread.run_sync(self._read_all)
+        limits = self._ledger.read(self._limits)
+        for attempt in self._running():
+            limit_ms = limits.get(attempt.agent["fleet_id"])
+            if limit_ms is not None and self._clock() >= attempt.started + limit_ms / 1000:
+                why = f"it ran longer than the {limit_ms} ms it may, and was stopped"
+                await self._stop(attempt, Reason.TIMEOUT, why)
+            elif attempt.written_bytes() > self._settings.max_output_bytes:
+                most = self._settings.max_output_bytes
+                why = f"it wrote more than {most} bytes, and was stopped (MESHFLEET_MAX_OUTPUT_BYTES)"
+                await self._stop(attempt, Reason.BUDGET, why)
+        for fleet_id, excess in await to_thread.run_sync(over_budget, self._ledger):
+            await to_thread.run_sync(stop_over_budget, self._ledger, fleet_id, excess)
+
+    def _running(self) -> list[Attempt]:
+        return [one for one in self._attempts.values() if one.is_running and one.remains is Remains.UNKNOWN]
+
+    def _read_all(self) -> None:
+        now = self._clock()
+        for attempt in [one for one in self._attempts.values() if one.is_running]:
+            attempt.activity.see_written(now, attempt.written_bytes())
+            _read_on(attempt.stream)
+        self._note_progress()
+
+    def _limits(self, view: View) -> dict[str, int | None]:
+        fleets = {attempt.agent["fleet_id"] for attempt in self._attempts.values()}
+        return {fleet_id: time_limit_ms(view, fleet_id, self._settings.agent_timeout_ms) for fleet_id in fleets}
+
+    async def _check(self) -> None:
+        """The watchdog: stop those that do nothing any more."""
+        await to_thread.run_sync(self._see_processes)
+        stall_s = self._settings.agent_stall_ms / 1000
+        for attempt in self._running() if stall_s else ():
+            if attempt.activity.was_idle_for(stall_s, self._clock()):
+                why = f"it said and did nothing for {stall_s:.0f} s, and was stopped (MESHFLEET_AGENT_STALL_MS)"
+                await self._stop(attempt, Reason.STALL, why)
+
+    def _see_processes(self) -> None:
+        running = [one for one in self._attempts.values() if one.is_running]
+        if not running:
             return
-        if not attempt.recorded:
-            await to_thread.run_sync(self._record, attempt, attempt.launched.identity)
-        ended = reap(attempt.launched.popen) is not None
-        more = await to_thread.run_sync(_read_on, attempt.stream)
-        if not ended:
-            await self._hold_to_its_time(attempt, attempt.launched.identity)
+        census, now = take_census(with_markers=False), self._clock()
+        for attempt in running:
+            if attempt.leader is None:
+                continue
+            if not is_same_process(attempt.leader):
+                # whatever was to tell that it has ended did not
+                attempt.is_over = True
+                continue
+            # one that was just adopted may have written all the time
+            attempt.activity.see_written(now, attempt.written_bytes())
+            entries = census.entries_below(attempt.leader)
+            attempt.activity.see_processes(now, entries, self._settings.agent_stall_ms / 1000)
+
+    def _note_progress(self) -> None:
+        """Have the ledger say how far running attempts have come, where that has changed."""
+        changed, marks = [], []
+        for attempt in self._running():
+            report = attempt.stream.report
+            since = attempt.activity.silent_since(self._clock())
+            silent_since = None if since is None else self._wall() - round((self._clock() - since) * 1000)
+            # what is compared is since when by the clock, for the time of day is rounded
+            mark = (report.session_id, report.tokens["total"], since)
+            if mark != attempt.noted:
+                tokens = report.tokens.copy()
+                about = (attempt.agent["id"], attempt.number, report.session_id)
+                changed.append(Progress(*about, tokens, report.cost, silent_since))
+                marks.append((attempt, mark))
+        note_progress(self._ledger, changed)
+        for attempt, mark in marks:
+            attempt.noted = mark
+
+    # -- stopping and settling --------------------------------------------------------------------------------------
+
+    async def _stop_those_to_be_stopped(self) -> None:
+        seq = self._ledger.read(lambda view: view.seq)
+        if seq == self._seen_seq:
             return
-        exit_code = read_exit(attempt.run_dir)
-        if exit_code is None and attempt.remains is not Remains.GONE:
-            # the shell itself was killed, so that the run may still be there, with nobody to write how it ends
-            self._end_remains(attempt, attempt.launched.identity)
-        elif not more:
-            await self._settle(attempt, _outcome(attempt, exit_code))
+        for marker in await to_thread.run_sync(stops_of, self._ledger, self.row):
+            attempt = self._attempts.get(marker)
+            if attempt is not None:
+                self._end_whole(attempt)
+        self._seen_seq = seq
 
-    def _end_remains(self, attempt: Attempt, leader: ProcessIdentity) -> None:
-        async def end() -> None:
-            await stop_attempt(attempt.marker, leader)
-            attempt.remains = Remains.GONE
+    async def _stop(self, attempt: Attempt, reason: Reason, why: str) -> None:
+        if not attempt.is_ending(self._clock()):
+            # what has ended meanwhile is settled as what it came to
+            await self._going_on(f"stop {attempt.marker}", partial(self._stop_noted, attempt, reason, why))
 
+    async def _stop_noted(self, attempt: Attempt, reason: Reason, why: str) -> None:
+        await to_thread.run_sync(note_stop, self._ledger, attempt.agent["id"], attempt.number, reason, why)
+        self._end_whole(attempt)
+
+    def _end_whole(self, attempt: Attempt) -> None:
+        """End every process of an attempt; it is settled once none is left."""
         if attempt.remains is Remains.UNKNOWN:
             attempt.remains = Remains.STOPPING
-            self._background.start_soon(end)
+            self._background.start_soon(self._end, attempt)
 
-    async def _hold_to_its_time(self, attempt: Attempt, leader: ProcessIdentity) -> None:
-        limit_ms = time_limit_ms(self._ledger, attempt.agent["fleet_id"], self._settings.agent_timeout_ms)
-        if attempt.stopped_for or limit_ms is None or self._clock() < attempt.started + limit_ms / 1000:
+    async def _end(self, attempt: Attempt) -> None:
+        while True:
+            try:
+                report = await stop_attempt(attempt.marker, attempt.leader, registry=self._registry)
+                break
+            except Exception:
+                log.exception("could not end all of %s yet", attempt.marker)
+                await anyio.sleep(CHECK_INTERVAL_S)
+        attempt.survivors = report.survivors
+        attempt.is_over = True
+        attempt.remains = Remains.GONE
+        self._woken.set()
+
+    async def _conclude(self, attempt: Attempt) -> None:
+        """Settle an attempt that has ended, once all it said was read and nothing it left behind is in the way."""
+        if attempt.leader is not None and not attempt.recorded:
+            await to_thread.run_sync(self._starter.record, attempt, attempt.leader)
+        if attempt.is_running or attempt.remains is Remains.STOPPING:
             return
-        why = f"it ran longer than the {limit_ms} ms it may, and was stopped"
-        await to_thread.run_sync(note_stop, self._ledger, attempt.agent["id"], attempt.number, Reason.TIMEOUT)
-        attempt.stopped_for = (Reason.TIMEOUT, why)
-        self._background.start_soon(stop_attempt, attempt.marker, leader)
+        if await to_thread.run_sync(_read_on, attempt.stream):
+            self._woken.set()
+            return
+        outcome = await to_thread.run_sync(attempt.outcome)
+        if attempt.remains is Remains.UNKNOWN and not outcome.ok:
+            # what it started may be left, or all of it where the shell itself was killed; another attempt would meet it
+            self._end_whole(attempt)
+        else:
+            await self._settle(attempt, outcome)
 
     async def _settle(self, attempt: Attempt, outcome: Outcome) -> None:
-        await to_thread.run_sync(settle_attempt, self._ledger, attempt.agent["id"], attempt.number, outcome)
+        settle = partial(settle_attempt, retry_base_ms=self._settings.retry_base_ms)
+        try:
+            await to_thread.run_sync(settle, self._ledger, attempt.agent["id"], attempt.number, outcome)
+        except Conflict:
+            self._end_whole(attempt)
+            return
+        except NotFound:
+            log.warning("%s has ended, and the ledger knows nothing of it any more", attempt.marker)
         del self._attempts[attempt.marker]
-        clear_scratch(attempt.run_dir)
+        self._troubles.pop(f"stop {attempt.marker}", None)
+        self._admission.remember(attempt.activity, self._clock())
+        await to_thread.run_sync(clear_scratch, attempt.run_dir)
+
+    async def _beat(self) -> None:
+        at_work = self._ledger.read(lambda view: (running_agents(view), len(view.agents_that_are(AgentStatus.PENDING))))
+        if at_work != self._told:
+            self._told = at_work
+            about = {"supervisor_pid": self.row["pid"], "agents_running": at_work[0], "agents_pending": at_work[1]}
+            await to_thread.run_sync(partial(self._ledger.events.append, "heartbeat", **about))
+
+    async def _tidy(self) -> None:
+        settings = self._settings
+        await to_thread.run_sync(prune_runs, self._ledger, settings.runs_dir, settings.keep_runs_days, self._wall())
 
 
 def _read_on(stream: EventStream) -> bool:
     """Read on, so much at a time that no agent keeps the others waiting; True when there is more."""
     return all(stream.advance() for _ in range(CHUNKS_A_LOOK))
-
-
-def _outcome(attempt: Attempt, exit_code: int | None) -> Outcome:
-    report = attempt.stream.report
-    verdict = judge(exit_code, report, read_stderr(attempt.run_dir), agent_file=attempt.agent.get("agent_file"))
-    ok, (reason, error) = verdict.ok, (verdict.reason, verdict.error)
-    if attempt.stopped_for:
-        ok, (reason, error) = False, attempt.stopped_for
-    return Outcome(
-        ok=ok,
-        output=verdict.output,
-        reason=reason,
-        error=error,
-        exit_code=exit_code,
-        session_id=report.session_id,
-        tokens=report.tokens,
-        cost=report.cost,
-    )
-
-
-def server_command() -> list[str]:
-    """How an agent's own meshfleet server is started: this very installation, whatever lies in the agent's folder."""
-    return [sys.executable, "-P", "-m", "meshfleet", "serve"]

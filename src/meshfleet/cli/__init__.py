@@ -34,7 +34,9 @@ def _run() -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else FAILED
     except MeshfleetError as error:
-        complain(error)
+        from meshfleet.cli.wording import in_a_shell_s_words
+
+        complain(in_a_shell_s_words(str(error)))
         return BADLY_USED if isinstance(error, Invalid) else FAILED
     except BrokenPipeError:
         return FAILED

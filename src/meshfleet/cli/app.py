@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -10,11 +11,16 @@ import typer
 
 from meshfleet import __version__
 from meshfleet.cli import template
-from meshfleet.cli.output import say
+from meshfleet.cli.inspect import inspect
+from meshfleet.cli.output import note, say
 from meshfleet.cli.paths import named_file, working_folder
 from meshfleet.settings import Settings
 
 STANDARD_OUTPUT: Final = "-"
+TYPED_BY_A_PERSON: Final = (
+    "meshfleet serve: waiting for an MCP client on standard input; "
+    "OpenCode starts this for you (see README). Ctrl-D ends it."
+)
 
 app = typer.Typer(
     name="meshfleet",
@@ -24,8 +30,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-app.add_typer(template.app)
 
 
 def _print_version(wanted: bool) -> None:
@@ -43,17 +47,19 @@ def _options(
     pass
 
 
-@app.command()
+@app.command(short_help="The MCP server; OpenCode starts it")
 def serve() -> None:
     """Serve MCP over standard input and output; this is what OpenCode's configuration starts."""
     import anyio
 
     from meshfleet.server.serve import serve as serve_stdio
 
+    if sys.stdin is not None and sys.stdin.isatty():
+        note(TYPED_BY_A_PERSON)
     anyio.run(serve_stdio, Settings.from_environ(os.environ), dict(os.environ), working_folder())
 
 
-@app.command()
+@app.command(short_help="Three real agents hand work to each other")
 def demo(
     live: Annotated[bool, typer.Option("--live", help="Use your own OpenCode configuration and model.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; all else goes to stderr.")] = False,
@@ -66,13 +72,74 @@ def demo(
     raise typer.Exit(run(Options(live=live, as_json=as_json, keep=keep), os.environ))
 
 
+_Which = Annotated[str, typer.Argument(metavar="ID", help="A fleet's id or an agent's; a unique beginning does.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.command(short_help="Stop a fleet or an agent, with all its processes")
+def cancel(which: _Which, as_json: _Json = False) -> None:
+    """Stop a fleet or an agent, and whatever they spawned; returns once nothing of it runs."""
+    from meshfleet.cli.agents import cancel as run
+
+    raise typer.Exit(run(which, as_json=as_json))
+
+
+@app.command(short_help="Have agents go on that failed or were stopped")
+def resume(
+    which: _Which,
+    prompt: Annotated[str | None, typer.Option("--prompt", metavar="TEXT", help="What to tell it.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin a new session instead of continuing its own.")] = False,
+    as_json: _Json = False,
+) -> None:
+    """Have agents go on that failed, were interrupted or cancelled; where no server runs, this supervises them.
+
+    Exit code: 0; 1 when it was refused, or the fleet ended here and failed.
+    """
+    from meshfleet.cli.agents import resume as run
+
+    raise typer.Exit(run(which, prompt, fresh=fresh, as_json=as_json))
+
+
+@app.command(short_help="What an agent says and does")
+def logs(
+    agent: Annotated[str, typer.Argument(metavar="AGENT", help="An agent's id; a unique beginning does.")],
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the agent has ended.")] = False,
+    attempt: Annotated[
+        int | None, typer.Option("--attempt", metavar="N", min=1, help="One attempt; else all since it was resumed.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each event as OpenCode wrote it, one a line.")] = False,
+) -> None:
+    """Print what an agent says and does, or did."""
+    from meshfleet.cli.agents import logs as run
+
+    raise typer.Exit(run(agent, follow=follow, attempt=attempt, as_json=as_json))
+
+
+@app.command(short_help="Wait until a fleet has ended")
+def wait(
+    fleet: Annotated[str, typer.Argument(metavar="FLEET", help="A fleet's id; a unique beginning does.")],
+    for_any: Annotated[bool, typer.Option("--any", help="Only until the next of its agents has ended.")] = False,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", metavar="S", min=0, help="Longest time to wait, in seconds.")
+    ] = None,
+    as_json: _Json = False,
+) -> None:
+    """Wait until a fleet has ended, and print what its agents came to.
+
+    Exit code: 0 it is complete, or with --any an agent has ended; 1 it failed, or time ran out.
+    """
+    from meshfleet.cli.agents import wait as run
+
+    raise typer.Exit(run(fleet, for_any=for_any, timeout_s=timeout, as_json=as_json))
+
+
 _LedgerFile = Annotated[
     Path | None,
     typer.Argument(metavar="[FILE]", readable=False, help="The ledger; by default the one of MESHFLEET_DATA_FILE."),
 ]
 
 
-@app.command()
+@app.command(short_help="Check a ledger; changes nothing")
 def verify(
     file: _LedgerFile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -86,7 +153,7 @@ def verify(
     raise typer.Exit(print_verification(_ledger(file), as_json=as_json))
 
 
-@app.command()
+@app.command(short_help="Mend a damaged ledger, after asking")
 def repair(
     file: _LedgerFile = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False,
@@ -97,7 +164,7 @@ def repair(
     raise typer.Exit(repair_asking(_ledger(file), Settings.from_environ(os.environ), yes=yes))
 
 
-@app.command()
+@app.command(short_help="Write the ledger as one JSON file")
 def export(
     file: Annotated[
         Path | None,
@@ -108,11 +175,11 @@ def export(
     """Write the whole ledger as one JSON document that v0.9.0 can read."""
     from meshfleet.cli.ledger import export_to
 
-    target = None if file is None or str(file) == STANDARD_OUTPUT else named_file(file)
+    target = None if str(file) == STANDARD_OUTPUT else file
     raise typer.Exit(export_to(target, Settings.from_environ(os.environ), force=force))
 
 
-@app.command(name="import")
+@app.command(name="import", short_help="Read an export into an empty ledger")
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="What meshfleet export wrote.")],
 ) -> None:
@@ -120,6 +187,10 @@ def import_(
     from meshfleet.cli.ledger import import_from
 
     raise typer.Exit(import_from(named_file(file), Settings.from_environ(os.environ)))
+
+
+app.add_typer(template.app, short_help="Fleets to keep, share and start again")
+app.command(short_help="What has happened: inspect --events")(inspect)
 
 
 def _ledger(file: Path | None) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -10,13 +11,16 @@ from pathlib import Path
 from typing import Final
 
 from meshfleet.cli.output import complain, printable, say, write_out
-from meshfleet.errors import Conflict, MeshfleetError, NotFound
+from meshfleet.cli.paths import named_file
+from meshfleet.cli.wording import counted, counted_rows, headed, terminal_width
+from meshfleet.errors import Busy, Conflict, MeshfleetError, NotFound
 from meshfleet.ledger import Ledger
 from meshfleet.ledger.exchange import read_exported, write_exported
 from meshfleet.ledger.files import Files
 from meshfleet.ledger.repair import repair
 from meshfleet.ledger.salvage import Damage, salvage
-from meshfleet.mesh.verify import Report, verify
+from meshfleet.ledger.state import State
+from meshfleet.mesh.verify import Report, Severity, verify
 from meshfleet.settings import Settings
 
 CLEAN: Final = 0
@@ -46,6 +50,7 @@ def repair_asking(data_file: Path, settings: Settings, *, yes: bool) -> int:
         return NOT_A_LEDGER
     if not found.damages:
         say(printable(f"{data_file} is not damaged; nothing to do"))
+        _tell_of_contradictions(data_file, settings)
         return CLEAN
     say(printable("\n".join(_plan(data_file, found.damages, found.seq))))
     if not yes and not _agreed():
@@ -53,11 +58,12 @@ def repair_asking(data_file: Path, settings: Settings, *, yes: bool) -> int:
         return ERRORS
     _, kept = repair(data_file, found.damages, lock_timeout_ms=settings.lock_timeout_ms)
     say(printable("\n".join(["repaired; what was there is kept in", *(f"  {path}" for path in kept)])))
+    _tell_of_contradictions(data_file, settings)
     return CLEAN
 
 
 def export_to(target: Path | None, settings: Settings, *, force: bool) -> int:
-    """Write the whole ledger as one JSON document, to a file or to standard output."""
+    """Write the whole ledger as one JSON document, to a file or, without one, to standard output."""
     if Files().identify(settings.data_file) is None:
         raise NotFound(f"there is no ledger at {settings.data_file}; set MESHFLEET_DATA_FILE to one")
     ledger = Ledger.from_settings(settings)
@@ -66,7 +72,10 @@ def export_to(target: Path | None, settings: Settings, *, force: bool) -> int:
         if target is None:
             write_out(chunks)
         else:
-            write_exported(target, chunks, settings.data_file, replace=force)
+            path = named_file(target)
+            write_exported(path, chunks, settings.data_file, replace=force)
+            # counted in the file: a server may have written to the ledger meanwhile
+            say(printable(f"wrote {target}: {_rows_of(read_exported(path)[0])}"))
     finally:
         ledger.close()
     return CLEAN
@@ -82,9 +91,24 @@ def import_from(source: Path, settings: Settings) -> int:
         ledger.fill(state)
     finally:
         ledger.close()
-    rows = ", ".join(f"{len(table)} {name}" for name, table in state.tables.items() if table)
-    say(printable(f"imported into {settings.data_file}: {rows or 'no rows'}"))
+    say(printable(f"imported into {settings.data_file}: {_rows_of(state)}"))
     return CLEAN
+
+
+def _rows_of(state: State) -> str:
+    return counted_rows({name: len(table) for name, table in state.tables.items()})
+
+
+def _tell_of_contradictions(data_file: Path, settings: Settings) -> None:
+    """Say that files which are whole may hold rows that contradict each other."""
+    try:
+        left = sum(finding.severity is Severity.ERROR for finding in verify(data_file).findings)
+    except Busy:  # verify, which is named below, will say so when it is run
+        return
+    if left:
+        file = "" if data_file == settings.data_file else f" {shlex.quote(str(data_file))}"
+        verb, them = ("is", "it") if left == 1 else ("are", "them")
+        say(printable(f"{counted(left, 'contradictions')} {verb} left; meshfleet verify{file} lists {them}"))
 
 
 def _plan(data_file: Path, damages: list[Damage], seq: int) -> Iterable[str]:
@@ -122,12 +146,12 @@ def _as_json(report: Report) -> str:
 
 
 def _as_text(report: Report) -> str:
-    rows = ", ".join(f"{count} {name}" for name, count in report.rows.items() if count) or "no rows"
-    lines = [f"{report.data_file}: {rows}, transaction {report.seq}"]
+    rows = f"{counted_rows(report.rows)}, transaction {report.seq}"
+    lines = headed(str(report.data_file), rows, terminal_width())
     for finding in report.findings:
         lines.append(f"{finding.severity}  {finding.id}  {finding.where}: {finding.what}")
         lines.append(f"       next: {finding.next_step}")
-    errors = sum(finding.severity == "error" for finding in report.findings)
+    errors = sum(finding.severity is Severity.ERROR for finding in report.findings)
     warnings = len(report.findings) - errors
-    lines.append("clean" if not report.findings else f"{errors} errors, {warnings} warnings")
+    lines.append("clean" if not report.findings else f"{counted(errors, 'errors')}, {counted(warnings, 'warnings')}")
     return "\n".join(lines)

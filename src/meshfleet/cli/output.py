@@ -57,10 +57,15 @@ def _explained() -> Iterator[None]:
 
 def complain(error: object) -> None:
     """Print what went wrong as one line on stderr; where that can't be, the exit code has to do."""
+    line = printable(str(error)).replace("\n", "\\n")
+    note(f"meshfleet: {line}")
+
+
+def note(line: str) -> None:
+    """Print a line for a person on stderr, if it can be."""
     if sys.stderr is not None:
         with suppress(OSError):
-            line = printable(str(error)).replace("\n", "\\n")
-            print(f"meshfleet: {line}", file=sys.stderr, flush=True)
+            print(line, file=sys.stderr, flush=True)
 
 
 def has_got_out() -> bool:

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from meshfleet.cli.output import complain, printable, say
+from meshfleet.cli.output import printable, say
 from meshfleet.cli.paths import working_folder
+from meshfleet.cli.wording import counted, fitted, terminal_width
 from meshfleet.errors import Invalid
 from meshfleet.settings import Settings
 
 if TYPE_CHECKING:
     from meshfleet.ledger import Ledger
-    from meshfleet.mesh.fleets import AgentSpec
+    from meshfleet.mesh.specs import AgentSpec
 
 STANDARD_INPUT: Final = "-"
 
@@ -36,7 +37,7 @@ _Version = Annotated[int | None, typer.Option("--version", metavar="N", min=1, h
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
-@app.command(name="list")
+@app.command(name="list", short_help="Every version of every template")
 def list_(*, as_json: _Json = False) -> None:
     """Every version of every template."""
     from meshfleet.mesh.templates import list_fleet_templates
@@ -46,7 +47,7 @@ def list_(*, as_json: _Json = False) -> None:
     _print(found, _table(found["templates"]), as_json=as_json)
 
 
-@app.command()
+@app.command(short_help="A template's agents with their prompts")
 def show(name: _Name, version: _Version = None, *, as_json: _Json = False) -> None:
     """A template's agents with their prompts."""
     from meshfleet.mesh.templates import get_fleet_template, specs_of_template
@@ -57,7 +58,7 @@ def show(name: _Name, version: _Version = None, *, as_json: _Json = False) -> No
     _print(found, lines, as_json=as_json)
 
 
-@app.command()
+@app.command(short_help="Save agents as a new version of a template")
 def save(
     name: _Name,
     file: Annotated[
@@ -80,7 +81,7 @@ def save(
     _print(saved, [f"saved {_sized(saved['template'])}"], as_json=as_json)
 
 
-@app.command()
+@app.command(short_help="Delete a version of a template, or all of it")
 def delete(
     name: _Name,
     version: Annotated[int | None, typer.Option("--version", metavar="N", min=1, help="One version; else all.")] = None,
@@ -95,7 +96,7 @@ def delete(
     _print(gone, [f"deleted {name}@v{number}" for number in gone["deleted"]], as_json=as_json)
 
 
-@app.command()
+@app.command(short_help="Write a template to a file that others can import")
 def export(
     name: _Name,
     file: Annotated[str, typer.Argument(metavar="FILE", help="Where to; only an exported template is replaced.")],
@@ -111,7 +112,7 @@ def export(
     _print(written, [f"wrote {name}@v{written['version']} to {written['file_path']}"], as_json=as_json)
 
 
-@app.command(name="import")
+@app.command(name="import", short_help="Save the template in a file")
 def import_(
     file: Annotated[str, typer.Argument(metavar="FILE", help="What meshfleet template export wrote.")],
     rename: Annotated[
@@ -128,23 +129,27 @@ def import_(
     _print(saved, [f"imported {_sized(saved['template'])}"], as_json=as_json)
 
 
-@app.command()
+@app.command(short_help="Start a fleet of a template's agents in this folder")
 def spawn(name: _Name, version: _Version = None, *, as_json: _Json = False) -> None:
-    """Leave a fleet of a template's agents, working in this folder, to a running meshfleet server."""
+    """Start a fleet of a template's agents in this folder; where no server runs, this supervises them.
+
+    Exit code: 0; 1 when it was refused, or the fleet ended here and failed.
+    """
     from meshfleet.agents.definitions import described
+    from meshfleet.cli.agents import opened, see_through
     from meshfleet.mesh.fleets import create_fleet
+    from meshfleet.mesh.specs import FleetOptions
     from meshfleet.mesh.templates import agents_as_json, get_fleet_template, specs_of_template
 
-    with _ledger() as ledger:
+    with opened() as (ledger, settings):
         specs = specs_of_template(get_fleet_template(ledger, name, version)["template"])
         folder = working_folder()
-        fleet_id, agent_ids = create_fleet(ledger, described(specs, folder, os.environ), cwd=str(folder))
-    left = {"spec": {"agents": agents_as_json(specs)}, "fleet_id": fleet_id, "agent_ids": agent_ids}
-    _print(left, [fleet_id], as_json=as_json)
-    complain(
-        f"{_count(agent_ids)} waiting to be started by a meshfleet server on this ledger, such as that of "
-        "an OpenCode session; where none runs, nothing starts until one does"
-    )
+        options = FleetOptions(parent_agent_id=settings.agent_id, max_depth=settings.max_depth)
+        found = described(specs, folder, os.environ)
+        fleet_id, agent_ids = create_fleet(ledger, found, cwd=str(folder), options=options)
+        left = {"spec": {"agents": agents_as_json(specs)}, "fleet_id": fleet_id, "agent_ids": agent_ids}
+        _print(left, [fleet_id], as_json=as_json)
+        raise typer.Exit(see_through(ledger, settings, fleet_id, agent_ids))
 
 
 @contextmanager
@@ -186,11 +191,7 @@ def _print(found: dict[str, Any], lines: Iterable[str], *, as_json: bool) -> Non
 
 
 def _sized(template: dict[str, Any]) -> str:
-    return f"{template['name']}@v{template['version']}: {_count(template['agents'])}"
-
-
-def _count(agents: list[Any]) -> str:
-    return f"{len(agents)} agent{'' if len(agents) == 1 else 's'}"
+    return f"{template['name']}@v{template['version']}: {counted(len(template['agents']), 'agents')}"
 
 
 def _table(templates: list[dict[str, Any]]) -> Iterable[str]:
@@ -198,7 +199,12 @@ def _table(templates: list[dict[str, Any]]) -> Iterable[str]:
         return ["no templates yet; save one with meshfleet template save NAME FILE"]
     rows = [(_sized(template), _time(template), _first_line(template)) for template in templates]
     width = max(len(name) for name, _, _ in rows)
-    return [f"{name:{width}}  {time}  {line}".rstrip() for name, time, line in rows]
+    columns = terminal_width()
+    beginnings = [(f"{name:{width}}  {time}  ", printable(line)) for name, time, line in rows]
+    return [
+        (beginning + (line if columns is None else fitted(line, columns - len(beginning)))).rstrip()
+        for beginning, line in beginnings
+    ]
 
 
 def _details(template: dict[str, Any], specs: list[AgentSpec]) -> Iterable[str]:

@@ -30,7 +30,7 @@ _SHARED_FIELDS: Final = {
 _IDS: Final = frozenset().union(*_SHARED_FIELDS.values())
 _ROOM_PER_ID: Final = 200
 """How many bytes an inbox may have for each id in it; one that has only grown has less than half of that."""
-_INDEXED: Final = {"agents": "fleet_id", "messages": "fleet_id", "receipts": "message_id"}
+_INDEXED: Final = {"agents": ("fleet_id", "status"), "messages": ("fleet_id",), "receipts": ("message_id",)}
 
 _NOTHING: Final[Mapping[str, None]] = MappingProxyType({})
 
@@ -44,7 +44,9 @@ class State:
         self.tables: dict[str, dict[str, Row]] = {name: {} for name in TABLES if name != "inboxes"}
         self.inboxes: dict[str, dict[str, None]] = {}
         self.extras: dict[str, Any] = {}
-        self.index: dict[str, dict[str, dict[str, None]]] = {name: {} for name in _INDEXED}
+        self.index: dict[tuple[str, str], dict[str, dict[str, None]]] = {
+            (table, field): {} for table, fields in _INDEXED.items() for field in fields
+        }
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> State:
@@ -58,8 +60,8 @@ class State:
             known.update(zip(rows, rows, strict=True) if table in {"fleets", "agents", "messages"} else ())
             _share(table, rows, known)
             state.tables[table] = rows
-            if table in _INDEXED:
-                state.index[table] = _index(rows, _INDEXED[table])
+            for field in _INDEXED.get(table, ()):
+                state.index[table, field] = _index(rows, field)
         for agent_id, ids in document["inboxes"].items():
             state.inboxes[agent_id] = {known.get(item, item): None for item in ids}
         state.extras = {key: value for key, value in document.items() if key not in {*TABLES, *HEADER}}
@@ -86,24 +88,25 @@ class State:
     def put(self, table: str, key: str, row: Row) -> None:
         """Set a row; one that is there is replaced in its place."""
         rows = self.tables[table]
-        if field := _INDEXED.get(table):
+        for field in _INDEXED.get(table, ()):
             old = rows.get(key)
             if old is not None and old[field] != row[field]:
-                self._unindex(table, old[field], key)
-            self.index[table].setdefault(row[field], {})[key] = None
+                self._unindex(table, field, old[field], key)
+            self.index[table, field].setdefault(row[field], {})[key] = None
         rows[key] = row
 
     def drop(self, table: str, key: str) -> None:
         """Remove a row, if it is there."""
         row = self.tables[table].pop(key, None)
-        if row is not None and (field := _INDEXED.get(table)):
-            self._unindex(table, row[field], key)
+        if row is not None:
+            for field in _INDEXED.get(table, ()):
+                self._unindex(table, field, row[field], key)
 
-    def _unindex(self, table: str, value: str, key: str) -> None:
-        keys = self.index[table][value]
+    def _unindex(self, table: str, field: str, value: str, key: str) -> None:
+        keys = self.index[table, field][value]
         del keys[key]
         if not keys:
-            del self.index[table][value]
+            del self.index[table, field][value]
 
     def apply(self, operations: Iterable[Operation]) -> None:
         """Carry out a transaction's operations.
@@ -204,22 +207,26 @@ class View:
 
     def agents_of(self, fleet_id: str) -> list[Row]:
         """The agents of a fleet, in the order they were spawned."""
-        return list(self._indexed("agents", fleet_id))
+        return list(self._indexed("agents", "fleet_id", fleet_id))
+
+    def agents_that_are(self, *statuses: str) -> list[Row]:
+        """The agents with one of these statuses, in the order in which they came to have it."""
+        return [row for status in statuses for row in self._indexed("agents", "status", status)]
 
     def messages_of(self, fleet_id: str) -> list[Row]:
         """The messages of a fleet, in order of arrival."""
-        return list(self._indexed("messages", fleet_id))
+        return list(self._indexed("messages", "fleet_id", fleet_id))
 
     def receipts_of(self, message_id: str) -> list[Row]:
         """The receipts of a message, in order of arrival."""
-        return list(self._indexed("receipts", message_id))
+        return list(self._indexed("receipts", "message_id", message_id))
 
     def inbox(self, agent_id: str) -> Collection[str]:
         """The ids of the messages that wait for an agent, oldest first."""
         return self._state.inboxes.get(agent_id, _NOTHING)
 
-    def _indexed(self, table: str, value: str) -> Iterator[Row]:
-        for key in self._state.index[table].get(value, _NOTHING):
+    def _indexed(self, table: str, field: str, value: str) -> Iterator[Row]:
+        for key in self._state.index[table, field].get(value, _NOTHING):
             row = self.get(table, key)
             if row is not None:
                 yield row
@@ -274,9 +281,9 @@ class Transaction(View):
                 ids.pop(operation[2], None)
         return ids
 
-    def _indexed(self, table: str, value: str) -> Iterator[Row]:
-        before = self._state.index[table].get(value, _NOTHING)
-        return (row for row in self._those_of(table, before) if row[_INDEXED[table]] == value)
+    def _indexed(self, table: str, field: str, value: str) -> Iterator[Row]:
+        before = self._state.index[table, field].get(value, _NOTHING)
+        return (row for row in self._those_of(table, before) if row[field] == value)
 
     def rows(self, table: str) -> Iterable[Row]:
         """Every row of a table, as this transaction leaves it."""

@@ -4,35 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from meshfleet.errors import Conflict, Invalid, NotFound
 from meshfleet.ledger import Ledger, Transaction, View
-from meshfleet.mesh.lifecycle import LONGEST_TIMEOUT_MS
-from meshfleet.mesh.texts import LONGEST_PROMPT, checked_name, checked_text, description_to_keep, shown
-from meshfleet.model import AgentStatus, FleetStatus, Row, SupervisorRow, new_id, now_ms
-
-
-@dataclass(frozen=True, slots=True)
-class AgentSpec:
-    """What an agent of a fleet is to be.
-
-    Attributes:
-        role: What it is called among its peers.
-        prompt: What it is asked to do.
-        agent: The name of a premade OpenCode agent, if it is to be one.
-        description: What that premade agent is for, so that work can be routed to it.
-    """
-
-    role: str
-    prompt: str
-    agent: str | None = None
-    description: str = ""
+from meshfleet.mesh.budgets import usage_of_agent
+from meshfleet.mesh.specs import AgentSpec, FleetOptions, check_options, check_spec, check_timeout
+from meshfleet.mesh.texts import checked_name, description_to_keep, shown
+from meshfleet.model import AgentStatus, FleetStatus, Row, SupervisorRow, attempt_key, new_id, now_ms
 
 
 def create_fleet(
-    ledger: Ledger, specs: Sequence[AgentSpec], *, cwd: str, supervisor: SupervisorRow | None = None
+    ledger: Ledger,
+    specs: Sequence[AgentSpec],
+    *,
+    cwd: str,
+    supervisor: SupervisorRow | None = None,
+    options: FleetOptions | None = None,
 ) -> tuple[str, list[str]]:
     """Write a fleet and its agents, waiting to be started; returns the fleet's id and the agents', in order.
 
@@ -41,55 +29,75 @@ def create_fleet(
         specs: The agents, at least one.
         cwd: The folder the agents work in.
         supervisor: Who is to start them; None leaves them to any.
+        options: What holds for the fleet.
 
     Raises:
-        Invalid: There are no agents, or a spec says what it can't; nothing is written.
+        Conflict: The idempotency key was used for another fleet, or there are too many levels of fleets.
+        Invalid: There are no agents, or a spec or an option says what it can't; nothing is written.
     """
+    options = options or FleetOptions()
     if not specs:
         raise Invalid("agents is empty; a fleet needs at least one agent")
     for place, spec in enumerate(specs):
         check_spec(spec, f"agents[{place}].")
+    check_options(options)
     fleet_id = new_id()
     agent_ids = [new_id() for _ in specs]
-    origin = _origin(cwd, supervisor)
 
-    def rule(transaction: Transaction) -> None:
+    def rule(transaction: Transaction) -> tuple[str, list[str]]:
+        if (known := _fleet_of_key(transaction, options)) is not None:
+            return _same_fleet(transaction, known, specs)
         now = now_ms()
-        transaction.put("fleets", fleet_id, {"id": fleet_id, "status": str(FleetStatus.RUNNING), "created_at": now})
+        fleet = {"id": fleet_id, "status": str(FleetStatus.RUNNING), "created_at": now}
+        keyed = {} if options.idempotency_key is None else {"spawned": len(specs)}
+        transaction.put("fleets", fleet_id, fleet | _kept(options) | keyed | _descent(transaction, options))
         for agent_id, spec in zip(agent_ids, specs, strict=True):
-            transaction.put("agents", agent_id, _new_agent(agent_id, fleet_id, spec, origin, now))
+            transaction.put("agents", agent_id, _new_agent(agent_id, fleet_id, spec, _origin(cwd, supervisor), now))
         transaction.event("fleet_created", fleet_id=fleet_id, agent_count=len(specs))
         transaction.event("spawn_fleet_called", fleet_id=fleet_id, agent_ids=agent_ids)
+        return fleet_id, agent_ids
 
-    ledger.transact(rule)
-    return fleet_id, agent_ids
+    return ledger.transact(rule)
 
 
 def attach_agent(
-    ledger: Ledger, fleet_id: str, spec: AgentSpec, *, cwd: str, supervisor: SupervisorRow | None = None
+    ledger: Ledger,
+    fleet_id: str,
+    spec: AgentSpec,
+    *,
+    cwd: str,
+    supervisor: SupervisorRow | None = None,
+    idempotency_key: str | None = None,
 ) -> str:
     """Write one more agent of a running fleet, waiting to be started; returns its id.
 
+    A repeat with an idempotency key that the fleet knows returns the agent that is there, whatever became of it.
+
     Raises:
-        Conflict: The fleet is not running.
+        Conflict: The fleet is not running, or the idempotency key was used for another agent.
         Invalid: The spec says what it can't; nothing is written.
         NotFound: There is no such fleet.
     """
     check_spec(spec)
+    if idempotency_key is not None:
+        checked_name("idempotency_key", idempotency_key)
     agent_id = new_id()
-    origin = _origin(cwd, supervisor)
 
-    def rule(transaction: Transaction) -> None:
+    def rule(transaction: Transaction) -> str:
         fleet = require_fleet(transaction, fleet_id)
-        if fleet["status"] != FleetStatus.RUNNING:
-            raise Conflict(
-                f"fleet {fleet_id} is {fleet['status']}, and only a running one takes another agent; spawn one"
-            )
-        transaction.put("agents", agent_id, _new_agent(agent_id, fleet_id, spec, origin, now_ms()))
+        for agent in transaction.agents_of(fleet_id) if idempotency_key is not None else ():
+            if agent.get("idempotency_key") == idempotency_key:
+                _require_same(agent, spec)
+                return str(agent["id"])
+        _require_open(fleet)
+        row = _new_agent(agent_id, fleet_id, spec, _origin(cwd, supervisor), now_ms())
+        if idempotency_key is not None:
+            row["idempotency_key"] = idempotency_key
+        transaction.put("agents", agent_id, row)
         transaction.event("agent_attached", fleet_id=fleet_id, agent_id=agent_id, role=spec.role)
+        return agent_id
 
-    ledger.transact(rule)
-    return agent_id
+    return ledger.transact(rule)
 
 
 def set_fleet_timeout(ledger: Ledger, fleet_id: str, timeout_ms: int) -> None:
@@ -99,10 +107,7 @@ def set_fleet_timeout(ledger: Ledger, fleet_id: str, timeout_ms: int) -> None:
         Invalid: It is not a positive number of ms, or is more than can be kept.
         NotFound: There is no such fleet.
     """
-    if not 1 <= timeout_ms <= LONGEST_TIMEOUT_MS:
-        raise Invalid(
-            f"timeout_ms is {shown(timeout_ms)}; it has to be a number of milliseconds from 1 to {LONGEST_TIMEOUT_MS}"
-        )
+    check_timeout(timeout_ms)
 
     def rule(transaction: Transaction) -> None:
         fleet = require_fleet(transaction, fleet_id)
@@ -113,12 +118,49 @@ def set_fleet_timeout(ledger: Ledger, fleet_id: str, timeout_ms: int) -> None:
 
 
 def fleet_status(ledger: Ledger, fleet_id: str) -> dict[str, Any]:
-    """The fleet's row and its agents'.
+    """The fleet's row and its agents', as they may be shown.
 
     Raises:
         NotFound: There is no such fleet.
     """
-    return ledger.read(lambda view: {"fleet": require_fleet(view, fleet_id), "agents": view.agents_of(fleet_id)})
+
+    def query(view: View) -> dict[str, Any]:
+        fleet = require_fleet(view, fleet_id)
+        return {"fleet": fleet, "agents": [shown_agent(view, agent) for agent in view.agents_of(fleet_id)]}
+
+    return ledger.read(query)
+
+
+def shown_agent(view: View, agent: Row) -> Row:
+    """An agent's row as it may be shown: without its variables, with what its running attempt has used so far.
+
+    `condition` says of one at work what its status does not: `retrying`, `queued`, `stopping` or `stalled`.
+    """
+    row = {key: value for key, value in agent.items() if key != "env"}
+    if agent["status"] not in {AgentStatus.PENDING, AgentStatus.RUNNING}:
+        return row
+    attempt = view.get("attempts", attempt_key(agent["id"], agent["attempt"])) if "attempt" in agent else None
+    if attempt is not None and "ended_at" not in attempt:
+        row["used"] = {"tokens": usage_of_agent(view, agent).tokens, "cost": usage_of_agent(view, agent).cost}
+    condition = condition_of(agent, attempt)
+    if condition is not None:
+        row["condition"] = condition
+    if attempt is not None and "silent_since" in attempt:
+        row["silent_since"] = attempt["silent_since"]
+    return row
+
+
+def condition_of(agent: Row, attempt: Row | None) -> str | None:
+    """What there is to say of an agent beyond its status; None where there is nothing."""
+    if agent["status"] == AgentStatus.PENDING:
+        if "retry_at" in agent:
+            return "retrying"
+        return "queued" if "waiting_for" in agent else None
+    if attempt is None or agent["status"] != AgentStatus.RUNNING:
+        return None
+    if "stopping" in attempt:
+        return "stopping"
+    return "stalled" if "silent_since" in attempt else None
 
 
 def list_fleets(ledger: Ledger) -> dict[str, Any]:
@@ -152,20 +194,80 @@ def require_fleet(view: View, fleet_id: str) -> Row:
     return fleet
 
 
-def check_spec(spec: AgentSpec, place: str = "") -> None:
-    """Refuse what an agent can't be; `place` is what the caller's argument names begin with.
+def _kept(options: FleetOptions) -> Row:
+    """What of the options is written into the fleet's row."""
+    names = ("name", "timeout_ms", "max_attempts", "max_cost_usd", "max_tokens", "idempotency_key")
+    kept = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    return kept | ({"allow_all": True} if options.allow_all else {})
 
-    Raises:
-        Invalid: The role or prompt is blank, or a text can't be stored.
-    """
-    checked_name(f"{place}role", spec.role)
-    if not spec.prompt.strip():
-        raise Invalid(f"{place}prompt is blank; it has to say what the agent is to do")
-    checked_text(f"{place}prompt", spec.prompt, LONGEST_PROMPT)
-    if spec.agent is not None:
-        checked_name(f"{place}agent", spec.agent)
-        if spec.agent.startswith("-"):
-            raise Invalid(f"{place}agent is {shown(spec.agent)}; the name of an agent does not start with a dash")
+
+def _descent(view: View, options: FleetOptions) -> Row:
+    """Which agent spawns the fleet, and how deep it is."""
+    if options.parent_agent_id is None:
+        return {}
+    parent = view.get("agents", options.parent_agent_id)
+    above = None if parent is None else view.get("fleets", parent["fleet_id"])
+    if above is None:
+        raise NotFound(f"you are agent {shown(options.parent_agent_id)}, which is not in the ledger any more")
+    if "cancelled_at" in above or "over_budget" in above:
+        raise Conflict("your own fleet is being stopped, so it starts nothing more")
+    if parent is not None and _is_being_ended(view, parent):
+        raise Conflict("you have been cancelled or have ended, so you start nothing more")
+    depth = int(above.get("depth", 1)) + 1
+    if depth > options.max_depth:
+        raise Conflict(
+            f"your fleet is at level {depth - 1} of {options.max_depth}, so you can't spawn another below it; do the "
+            "work yourself or hand it to a peer (MESHFLEET_MAX_DEPTH sets how many levels there may be)"
+        )
+    return {"parent_agent_id": options.parent_agent_id, "depth": depth}
+
+
+def _is_being_ended(view: View, agent: Row) -> bool:
+    attempt = view.get("attempts", attempt_key(agent["id"], agent["attempt"])) if "attempt" in agent else None
+    ended = agent["status"] not in {AgentStatus.PENDING, AgentStatus.RUNNING}
+    return ended or (agent["status"] == AgentStatus.RUNNING and attempt is not None and "stopping" in attempt)
+
+
+def _fleet_of_key(view: View, options: FleetOptions) -> Row | None:
+    """The fleet that the same caller spawned with this key before."""
+    key, parent = options.idempotency_key, options.parent_agent_id
+    if key is None:
+        return None
+    wanted = (key, parent)
+    of_key = (one for one in view.rows("fleets") if (one.get("idempotency_key"), one.get("parent_agent_id")) == wanted)
+    return next(of_key, None)
+
+
+def _same_fleet(view: View, fleet: Row, specs: Sequence[AgentSpec]) -> tuple[str, list[str]]:
+    """The fleet an idempotency key stands for, if it is the one that is asked for."""
+    agents = view.agents_of(fleet["id"])[: len(specs)]
+    if len(agents) < len(specs) or fleet.get("spawned", len(specs)) != len(specs):
+        raise _used_otherwise(fleet["idempotency_key"])
+    for agent, spec in zip(agents, specs, strict=True):
+        _require_same(agent, spec, fleet["idempotency_key"])
+    return fleet["id"], [agent["id"] for agent in agents]
+
+
+def _require_same(agent: Row, spec: AgentSpec, key: str | None = None) -> None:
+    known = (agent["role"], agent["prompt"], agent.get("agent_file"), agent.get("model"), agent.get("env") or {})
+    same_folder = spec.cwd is None or spec.cwd == agent.get("cwd")
+    if known != (spec.role, spec.prompt, spec.agent, spec.model, dict(spec.env)) or not same_folder:
+        raise _used_otherwise(key or agent["idempotency_key"])
+
+
+def _used_otherwise(key: str) -> Conflict:
+    return Conflict(f"idempotency_key {shown(key)} was used for something else before; give another one")
+
+
+def _require_open(fleet: Row) -> None:
+    if fleet["status"] != FleetStatus.RUNNING:
+        raise Conflict(
+            f"fleet {fleet['id']} is {fleet['status']}, and only a running one takes another agent; spawn one"
+        )
+    if "cancelled_at" in fleet:
+        raise Conflict(f"fleet {fleet['id']} is being cancelled; spawn another")
+    if "over_budget" in fleet:
+        raise Conflict(f"fleet {fleet['id']} is over its budget: {fleet['over_budget']}; spawn another")
 
 
 def _origin(cwd: str, supervisor: SupervisorRow | None) -> Row:
@@ -182,6 +284,12 @@ def _new_agent(agent_id: str, fleet_id: str, spec: AgentSpec, origin: Row, now: 
         "created_at": now,
         **origin,
     }
+    if spec.cwd is not None:
+        row["cwd"] = spec.cwd
+    if spec.model is not None:
+        row["model"] = spec.model
+    if spec.env:
+        row["env"] = dict(spec.env)
     if spec.agent is not None:
         row["agent_file"] = spec.agent
     if description := description_to_keep(spec.description):
@@ -194,6 +302,7 @@ def _overview(view: View, fleet: Row) -> Row:
     completed = {"completed_at": fleet["completed_at"]} if "completed_at" in fleet else {}
     return {
         "id": fleet["id"],
+        **({"name": fleet["name"]} if "name" in fleet else {}),
         "status": fleet["status"],
         "created_at": fleet["created_at"],
         **completed,

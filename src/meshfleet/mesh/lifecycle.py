@@ -6,47 +6,38 @@ Every change goes through here and happens in one transaction. How a process is 
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Final, cast
 
 from meshfleet.errors import Conflict, NotFound
 from meshfleet.ledger import Ledger, Transaction, View
+from meshfleet.mesh.retries import backoff_ms, may_try_again, tries_of
 from meshfleet.mesh.texts import shown
-from meshfleet.model import (
-    AgentStatus,
-    FleetStatus,
-    Reason,
-    Row,
-    SupervisorRow,
-    TokensRow,
-    attempt_key,
-    now_ms,
-)
+from meshfleet.model import AgentStatus, FleetStatus, Reason, Row, TokensRow, attempt_key, now_ms
+
+AT_WORK: Final = (AgentStatus.RUNNING, AgentStatus.PENDING)
 
 LONGEST_OUTPUT: Final = 256 * 1024
 """Bytes of an agent's words kept in the ledger; its run folder has all of them."""
 
-LONGEST_TIMEOUT_MS: Final = 2**53 - 1
-"""The largest whole number that every reader of the ledger reads as it was written, those in JavaScript too."""
-
+_ENDED: Final = frozenset(
+    {AgentStatus.COMPLETE, AgentStatus.FAILED, AgentStatus.INTERRUPTED, AgentStatus.CANCELLED},
+)
 TRANSITIONS: Final[dict[AgentStatus, frozenset[AgentStatus]]] = {
-    AgentStatus.PENDING: frozenset({AgentStatus.RUNNING, AgentStatus.FAILED, AgentStatus.CANCELLED}),
-    AgentStatus.RUNNING: frozenset(
-        {
-            AgentStatus.PENDING,
-            AgentStatus.COMPLETE,
-            AgentStatus.FAILED,
-            AgentStatus.INTERRUPTED,
-            AgentStatus.CANCELLED,
-        }
-    ),
+    AgentStatus.PENDING: (_ENDED - {AgentStatus.COMPLETE}) | {AgentStatus.RUNNING},
+    AgentStatus.RUNNING: _ENDED | {AgentStatus.PENDING},
     AgentStatus.COMPLETE: frozenset(),
-    AgentStatus.FAILED: frozenset(),
-    AgentStatus.INTERRUPTED: frozenset(),
-    AgentStatus.CANCELLED: frozenset(),
+    AgentStatus.FAILED: frozenset({AgentStatus.PENDING}),
+    AgentStatus.INTERRUPTED: frozenset({AgentStatus.PENDING}),
+    AgentStatus.CANCELLED: frozenset({AgentStatus.PENDING}),
 }
-"""From running back to pending goes an agent whose attempt failed and is tried again."""
+"""From running back to pending goes an agent whose attempt failed and is tried again (`retry_at` says when), and from
+an end that was no success back to pending one that is resumed."""
+
+_OF_WAITING: Final = ("retry_at", "retry_delay_ms", "waiting_for")
+"""Fields of an agent that waits to be started."""
+_OF_AN_END: Final = ("completed_at", "error", "reason", "ending")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +53,9 @@ class Outcome:
         session_id: Of the OpenCode session, to continue it.
         tokens: What the run used.
         cost: What the run cost, in US dollars.
+        interrupted: Whether nobody can say what became of it: its process is gone and left no exit status.
+        survivors: What of it can't be ended, for a person; then no other attempt may follow, whatever the reason.
+        whole: Whether nothing of it is left that would have to be ended, should somebody want it stopped.
     """
 
     ok: bool
@@ -72,6 +66,9 @@ class Outcome:
     session_id: str | None = None
     tokens: TokensRow | None = None
     cost: float | None = None
+    interrupted: bool = False
+    survivors: str | None = None
+    whole: bool = True
 
 
 def require_agent(view: View, agent_id: str) -> Row:
@@ -86,66 +83,43 @@ def require_agent(view: View, agent_id: str) -> Row:
     return agent
 
 
-def next_to_start(view: View, supervisor: SupervisorRow) -> Row | None:
-    """The first agent that waits to be started by this supervisor, or by anyone."""
-    for agent in view.rows("agents"):
-        # what v0.9.0 left pending has no folder to run in, and nobody who remembers why
-        mine = agent.get("supervisor", supervisor) == supervisor and "cwd" in agent
-        if mine and agent["status"] == AgentStatus.PENDING:
-            return agent
-    return None
+def require_attempt(view: View, agent_id: str, number: int) -> Row:
+    """An attempt's row.
 
-
-def begin_next_attempt(ledger: Ledger, supervisor: SupervisorRow) -> tuple[Row, int] | None:
-    """Make a supervisor responsible for the next attempt of an agent that waits for one, from now on.
-
-    Returns:
-        The agent's row and the attempt's number, the first being 1; None when no agent waits.
+    Raises:
+        NotFound: There is no such attempt.
     """
-
-    def rule(transaction: Transaction) -> tuple[Row, int] | None:
-        agent = next_to_start(transaction, supervisor)
-        if agent is None:
-            return None
-        agent_id, number, now = agent["id"], int(agent.get("attempt", 0)) + 1, now_ms()
-        row = _moved(agent, AgentStatus.RUNNING)
-        row |= {"supervisor": dict(supervisor), "attempt": number, "retry_count": number - 1}
-        row.setdefault("started_at", now)
-        transaction.put("agents", agent_id, row)
-        attempt = {"agent_id": agent_id, "number": number, "started_at": now}
-        transaction.put("attempts", attempt_key(agent_id, number), attempt)
-        about = {"fleet_id": agent["fleet_id"], "agent_id": agent_id, "role": agent["role"]}
-        transaction.event("attempt_started", **about, attempt=number)
-        return row, number
-
-    if ledger.read(lambda view: next_to_start(view, supervisor)) is None:
-        return None
-    return ledger.transact(rule)
+    attempt = view.get("attempts", attempt_key(agent_id, number))
+    if attempt is None:
+        raise NotFound(f"agent {agent_id} has no attempt {number}")
+    return attempt
 
 
-def begun_without_process(
-    ledger: Ledger, supervisor: SupervisorRow, looked_after: Container[str]
-) -> tuple[Row, int] | None:
-    """The first attempt that a supervisor began and has not started, nor looks after: its row, and its number."""
+def begin_attempt(transaction: Transaction, agent: Row, about: Row) -> tuple[Row, int]:
+    """Have a waiting agent run from now on; returns its row and the attempt's number, the first being 1.
 
-    def query(view: View) -> tuple[Row, int] | None:
-        for agent in view.rows("agents"):
-            if agent["status"] != AgentStatus.RUNNING or agent.get("supervisor") != supervisor:
-                continue
-            key = attempt_key(agent["id"], agent["attempt"])
-            attempt = view.get("attempts", key)
-            if key not in looked_after and attempt is not None and not attempt.keys() & {"pid", "ended_at"}:
-                return agent, agent["attempt"]
-        return None
-
-    return ledger.read(query)
+    Args:
+        transaction: Where it is written.
+        agent: The agent's row.
+        about: More to say of the agent from now on.
+    """
+    agent_id, number, now = agent["id"], int(agent.get("attempt", 0)) + 1, now_ms()
+    row = moved(agent, AgentStatus.RUNNING) | about | {"attempt": number}
+    row["retry_count"] = tries_of(row) - 1
+    row.setdefault("started_at", now)
+    transaction.put("agents", agent_id, row)
+    attempt = {"agent_id": agent_id, "number": number, "started_at": now}
+    transaction.put("attempts", attempt_key(agent_id, number), attempt)
+    told = {"fleet_id": agent["fleet_id"], "agent_id": agent_id, "role": agent["role"]}
+    transaction.event("attempt_started", **told, attempt=number)
+    return row, number
 
 
 def record_process(ledger: Ledger, agent_id: str, number: int, pid: int, start_time: float, boot_id: str) -> None:
     """Note which process carries out an attempt."""
 
     def rule(transaction: Transaction) -> None:
-        attempt = _require_attempt(transaction, agent_id, number)
+        attempt = require_attempt(transaction, agent_id, number)
         process = {"pid": pid, "start_time": start_time, "boot_id": boot_id}
         transaction.put("attempts", attempt_key(agent_id, number), {**attempt, **process})
         agent = require_agent(transaction, agent_id)
@@ -163,47 +137,86 @@ def record_process(ledger: Ledger, agent_id: str, number: int, pid: int, start_t
     ledger.transact(rule)
 
 
-def time_limit_ms(ledger: Ledger, fleet_id: str, otherwise: int | None) -> int | None:
-    """How long an attempt of a fleet's agents may run, in ms: the fleet's limit, else that of all; None is no limit."""
-    fleet = ledger.read(lambda view: view.get("fleets", fleet_id))
-    limit = None if fleet is None else fleet.get("timeout_ms")
-    # v0.9.0 stored whatever it was given
-    return limit if type(limit) is int and 1 <= limit <= LONGEST_TIMEOUT_MS else otherwise
-
-
-def note_stop(ledger: Ledger, agent_id: str, number: int, reason: Reason) -> None:
+def note_stop(ledger: Ledger, agent_id: str, number: int, reason: Reason, error: str) -> None:
     """Note why an attempt is about to be stopped, before anything is done to it: whoever finds it dead knows then."""
-
-    def rule(transaction: Transaction) -> None:
-        attempt = _require_attempt(transaction, agent_id, number)
-        if "ended_at" not in attempt:
-            transaction.put("attempts", attempt_key(agent_id, number), {**attempt, "stopping": str(reason)})
-
-    ledger.transact(rule)
+    ledger.transact(
+        lambda transaction: mark_stopping(
+            transaction, require_attempt(transaction, agent_id, number), reason=reason, error=error
+        )
+    )
 
 
-def settle_attempt(ledger: Ledger, agent_id: str, number: int, outcome: Outcome) -> bool:
+def mark_stopping(transaction: Transaction, attempt: Row, *, reason: Reason, error: str) -> None:
+    """Have an attempt be stopped by whoever supervises it; the first reason stands, unless somebody cancels it."""
+    if "ended_at" in attempt or ("stopping" in attempt and reason is not Reason.CANCELLED):
+        return
+    key = attempt_key(attempt["agent_id"], attempt["number"])
+    if attempt.get("stopping") != reason:
+        transaction.put("attempts", key, {**attempt, "stopping": str(reason), "error": error})
+
+
+def settle_attempt(
+    ledger: Ledger, agent_id: str, number: int, outcome: Outcome, *, retry_base_ms: int | None = None
+) -> bool:
     """Decide an attempt, its agent and, when that was the last one, its fleet; False when it was decided before.
 
     Whoever comes second (a timer that meets an exit, an adopter that meets the old supervisor) finds it settled and
-    changes nothing.
+    changes nothing. A good answer stands, whatever it was to be stopped for, unless somebody has cancelled it.
+
+    Args:
+        ledger: Where it is written.
+        agent_id: Whose attempt it is.
+        number: The attempt's number.
+        outcome: What became of it.
+        retry_base_ms: After how long it is tried again for the first time, where it failed; None is never.
+
+    Raises:
+        Conflict: It was cancelled meanwhile, and what it left behind has to be ended first.
+        NotFound: There is no such attempt.
     """
 
     def rule(transaction: Transaction) -> bool:
-        attempt = _require_attempt(transaction, agent_id, number)
+        attempt = require_attempt(transaction, agent_id, number)
         if "ended_at" in attempt:
             return False
-        now = now_ms()
-        transaction.put("attempts", attempt_key(agent_id, number), _settled_attempt(attempt, outcome, now))
+        if not outcome.whole and attempt.get("stopping") == Reason.CANCELLED:
+            raise Conflict(f"attempt {number} of agent {agent_id} was cancelled, so what it left behind ends first")
+        now, came_to = now_ms(), _as_stopped(attempt, outcome)
+        transaction.put("attempts", attempt_key(agent_id, number), _settled_attempt(attempt, came_to, now))
         agent = require_agent(transaction, agent_id)
-        decides = agent["status"] == AgentStatus.RUNNING and agent.get("attempt") == number
-        _tell(transaction, agent, number, outcome, decides=decides)
-        if decides:
-            transaction.put("agents", agent_id, _settled_agent(agent, outcome, now))
-            settle_fleet(transaction, agent["fleet_id"], now)
+        about = {"fleet_id": agent["fleet_id"], "agent_id": agent_id, "attempt": number, "role": agent["role"]}
+        transaction.event("attempt_ended", **about, ok=came_to.ok, **_failure(came_to))
+        if agent["status"] == AgentStatus.RUNNING and agent.get("attempt") == number:
+            _settle_agent(transaction, agent, came_to, retry_base_ms, now)
         return True
 
     return ledger.transact(rule)
+
+
+def end_agent(transaction: Transaction, agent: Row, status: AgentStatus, facts: Row, now: int) -> None:
+    """Have an agent come to an end, and its fleet, when it was the last one; and say so."""
+    fleet = transaction.get("fleets", agent["fleet_id"])
+    ending = 1 if fleet is None else int(fleet.get("endings", 0)) + 1
+    row = moved(agent, status) | {"completed_at": now, "ending": ending} | facts
+    row.pop("pid", None)
+    transaction.put("agents", agent["id"], row)
+    if fleet is not None:
+        transaction.put("fleets", fleet["id"], {**fleet, "endings": ending})
+    about = {"fleet_id": agent["fleet_id"], "agent_id": agent["id"], "role": agent["role"]}
+    if "attempt" in agent:
+        about["attempt"] = agent["attempt"]
+    why = {key: facts[key] for key in ("reason", "error") if key in facts}
+    transaction.event(_ENDS[status], **about, **why)
+    settle_fleet(transaction, agent["fleet_id"], now)
+
+
+_ENDS: Final = {
+    AgentStatus.COMPLETE: "agent_completed",
+    AgentStatus.FAILED: "agent_failed_permanent",
+    AgentStatus.INTERRUPTED: "agent_interrupted_recovered",
+    AgentStatus.CANCELLED: "agent_cancelled",
+}
+"""What the event log calls it when an agent ends."""
 
 
 def settle_fleet(transaction: Transaction, fleet_id: str, now: int) -> None:
@@ -243,18 +256,80 @@ def last_words(output: str) -> str:
     return f"[the first {len(data) - len(kept.encode())} bytes are in the run folder]\n{kept}"
 
 
-def _moved(agent: Row, status: AgentStatus) -> Row:
+def moved(agent: Row, status: AgentStatus) -> Row:
+    """The agent's row with another status, and without what only belonged to the one before.
+
+    Raises:
+        Conflict: The one does not follow the other.
+    """
     before = AgentStatus(agent["status"])
     if status not in TRANSITIONS[before]:
         raise Conflict(f"agent {agent['id']} is {before} and can't become {status}")
-    return {**agent, "status": str(status)}
+    gone = {*_OF_WAITING, *_OF_AN_END}
+    return {**{key: value for key, value in agent.items() if key not in gone}, "status": str(status)}
 
 
-def _require_attempt(transaction: Transaction, agent_id: str, number: int) -> Row:
-    attempt = transaction.get("attempts", attempt_key(agent_id, number))
-    if attempt is None:
-        raise NotFound(f"agent {agent_id} has no attempt {number}")
-    return attempt
+def added(before: TokensRow | None, more: TokensRow | None) -> TokensRow | None:
+    """Tokens, summed."""
+    if before is None or more is None:
+        return before or more
+    one, other = cast("dict[str, int]", before), cast("dict[str, int]", more)
+    return cast("TokensRow", {key: one.get(key, 0) + other.get(key, 0) for key in one | other})
+
+
+def _settle_agent(transaction: Transaction, agent: Row, outcome: Outcome, retry_base_ms: int | None, now: int) -> None:
+    fleet = transaction.get("fleets", agent["fleet_id"])
+    tries_again = (
+        retry_base_ms is not None
+        and not (outcome.ok or outcome.interrupted or outcome.survivors)
+        and may_try_again(agent, fleet, outcome.reason)
+    )
+    if tries_again and retry_base_ms is not None:
+        _retry(transaction, agent, outcome, backoff_ms(retry_base_ms, tries_of(agent)), now)
+        return
+    facts = {"output": last_words(outcome.output), **_failure(outcome), **_spent(agent, outcome)}
+    end_agent(transaction, agent, _end_of(outcome), facts, now)
+
+
+def _end_of(outcome: Outcome) -> AgentStatus:
+    if outcome.ok:
+        return AgentStatus.COMPLETE
+    if outcome.reason is Reason.CANCELLED:
+        return AgentStatus.CANCELLED
+    return AgentStatus.INTERRUPTED if outcome.interrupted else AgentStatus.FAILED
+
+
+def _retry(transaction: Transaction, agent: Row, outcome: Outcome, delay_ms: int, now: int) -> None:
+    row = moved(agent, AgentStatus.PENDING) | {"retry_at": now + delay_ms, "retry_delay_ms": delay_ms}
+    row.pop("pid", None)
+    transaction.put("agents", agent["id"], row | _failure(outcome) | _spent(agent, outcome))
+    transaction.event(
+        "agent_retry_scheduled",
+        fleet_id=agent["fleet_id"],
+        agent_id=agent["id"],
+        role=agent["role"],
+        attempt=agent["attempt"],
+        delay_ms=delay_ms,
+        **_failure(outcome),
+    )
+
+
+def _as_stopped(attempt: Row, outcome: Outcome) -> Outcome:
+    """The outcome of an attempt, which is what it was stopped for, if it was and had not done its work all the same."""
+    stopping = attempt.get("stopping")
+    if stopping is None or (outcome.ok and stopping != Reason.CANCELLED):
+        return _with_survivors(outcome, outcome.error)
+    # a newer version may stop for reasons unknown here
+    reason = Reason(stopping) if stopping in set(Reason) else Reason.KILLED
+    failed = replace(outcome, ok=False, reason=reason, interrupted=False)
+    return _with_survivors(failed, attempt.get("error") or outcome.error)
+
+
+def _with_survivors(outcome: Outcome, error: str | None) -> Outcome:
+    if outcome.ok or outcome.survivors is None:
+        return replace(outcome, error=error)
+    said = f"{error}; " if error else ""
+    return replace(outcome, error=f"{said}its processes {outcome.survivors} can't be killed, so it is not tried again")
 
 
 def _usage(outcome: Outcome) -> Row:
@@ -262,28 +337,22 @@ def _usage(outcome: Outcome) -> Row:
     return {key: value for key, value in known.items() if value is not None}
 
 
-def _failure(outcome: Outcome) -> Row:
+def _spent(agent: Row, outcome: Outcome) -> Row:
+    """What the agent's attempts used together, and the session to go on in."""
+    cost = None if outcome.cost is None else agent.get("cost", 0) + outcome.cost
+    tokens = None if outcome.tokens is None else added(agent.get("tokens"), outcome.tokens)
+    return _usage(replace(outcome, tokens=tokens, cost=cost))
+
+
+def _failure(outcome: Outcome) -> dict[str, str]:
+    if outcome.ok:
+        return {}
     known = {"reason": outcome.reason and str(outcome.reason), "error": outcome.error}
-    return {} if outcome.ok else {key: value for key, value in known.items() if value is not None}
+    return {key: value for key, value in known.items() if value is not None}
 
 
 def _settled_attempt(attempt: Row, outcome: Outcome, now: int) -> Row:
     exit_code = {} if outcome.exit_code is None else {"exit": outcome.exit_code}
-    return {**attempt, "ended_at": now, "ok": outcome.ok, **exit_code, **_failure(outcome), **_usage(outcome)}
-
-
-def _settled_agent(agent: Row, outcome: Outcome, now: int) -> Row:
-    row = _moved(agent, AgentStatus.COMPLETE if outcome.ok else AgentStatus.FAILED)
-    row.pop("pid", None)
-    row |= {"completed_at": now, "output": last_words(outcome.output), **_failure(outcome), **_usage(outcome)}
+    row = {**attempt, "ended_at": now, "ok": outcome.ok, **exit_code, **_failure(outcome), **_usage(outcome)}
+    row.pop("silent_since", None)
     return row
-
-
-def _tell(transaction: Transaction, agent: Row, number: int, outcome: Outcome, *, decides: bool) -> None:
-    about = {"fleet_id": agent["fleet_id"], "agent_id": agent["id"], "attempt": number, "role": agent["role"]}
-    why = cast("dict[str, str]", _failure(outcome))
-    transaction.event("attempt_ended", **about, ok=outcome.ok, **why)
-    if decides and outcome.ok:
-        transaction.event("agent_completed", **about)
-    elif decides:
-        transaction.event("agent_failed_permanent", **about, **why)

@@ -17,7 +17,7 @@ from typing import Any, Final
 from meshfleet.errors import Conflict, Invalid, NotFound, Unavailable
 from meshfleet.ledger import Ledger
 from meshfleet.ledger.files import PRIVATE_FILE
-from meshfleet.mesh.fleets import AgentSpec
+from meshfleet.mesh.specs import AgentSpec
 from meshfleet.mesh.templates import (
     TemplateDraft,
     agents_as_json,

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from meshfleet.errors import Invalid, NotFound
 from meshfleet.ledger import Ledger, Transaction, View
-from meshfleet.mesh.fleets import AgentSpec, check_spec
+from meshfleet.mesh.specs import AgentSpec, check_spec
 from meshfleet.mesh.texts import checked_text, shown
 from meshfleet.model import Row, now_ms
 

@@ -174,7 +174,8 @@ def _check_inboxes(view: View, state: State) -> Iterator[Finding]:
         if not ids:
             continue
         if agent_id != ORCHESTRATOR and view.get("agents", agent_id) is None:
-            yield _warning("inbox-nobody", f"inboxes {agent_id}", f"{len(ids)} messages wait for nobody")
+            what = "1 message waits for nobody" if len(ids) == 1 else f"{len(ids)} messages wait for nobody"
+            yield _warning("inbox-nobody", f"inboxes {agent_id}", what)
         for message_id in ids:
             message = view.get("messages", message_id)
             if message is None:

@@ -28,7 +28,7 @@ from meshfleet.mesh.texts import shown
 from meshfleet.server.instructions import FOR_ORCHESTRATORS, for_agent
 from meshfleet.server.offers import offer_resources_and_prompts, refuse_cursor
 from meshfleet.server.refusals import wrong_params
-from meshfleet.server.tool import Context, JsonObject, Tool
+from meshfleet.server.tool import Context, JsonObject, Report, Tool
 from meshfleet.server.tools import offered_tools
 
 if TYPE_CHECKING:
@@ -59,10 +59,12 @@ def build_server(context: Context) -> Server[Any]:
             raise MCPError(INVALID_PARAMS, str(error)) from None
         return listing
 
-    async def call_tool(_: RequestContext, params: CallToolRequestParams) -> CallToolResult:
+    async def call_tool(request: RequestContext, params: CallToolRequestParams) -> CallToolResult:
         tool = tools.get(params.name)
         if tool is None:
             raise MCPError(INVALID_PARAMS, f"there is no tool {shown(params.name)}; there are {', '.join(tools)}")
+        if tool.wait is not None:
+            return await run_waiting_tool(tool, context, params.arguments or {}, request.session.report_progress)
         # In a thread, so that waiting for the ledger's lock never keeps the protocol waiting; one at a time, so that
         # calls take effect in the order they came.
         return await to_thread.run_sync(run_tool, tool, context, params.arguments or {}, limiter=one_at_a_time)
@@ -106,13 +108,23 @@ def run_tool(tool: Tool[Any], context: Context, arguments: JsonObject) -> CallTo
     """Run a tool; whatever goes wrong becomes a result that says so."""
     try:
         return _result(tool.run(context, arguments))
-    except MeshfleetError as error:
+    except Exception as error:  # noqa: BLE001 - told and logged
+        return _failure(tool, error)
+
+
+async def run_waiting_tool(tool: Tool[Any], context: Context, arguments: JsonObject, report: Report) -> CallToolResult:
+    """Run a tool that takes its time, in the same way."""
+    try:
+        return _result(await tool.run_waiting(context, arguments, report))
+    except Exception as error:  # noqa: BLE001 - told and logged
+        return _failure(tool, error)
+
+
+def _failure(tool: Tool[Any], error: Exception) -> CallToolResult:
+    if isinstance(error, MeshfleetError):
         return _refusal(str(error))
-    except Exception as error:
-        log.exception("%s failed", tool.name)
-        return _refusal(
-            f"{tool.name} failed inside meshfleet ({type(error).__name__}: {error}); this is a bug: report it"
-        )
+    log.error("%s failed", tool.name, exc_info=error)
+    return _refusal(f"{tool.name} failed inside meshfleet ({type(error).__name__}: {error}); this is a bug: report it")
 
 
 def _result(value: JsonObject) -> CallToolResult:

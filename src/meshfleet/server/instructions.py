@@ -8,8 +8,10 @@ from meshfleet.mesh.identity import Identity
 
 FOR_ORCHESTRATORS: Final = """\
 Meshfleet runs fleets of independent OpenCode agents in parallel on this machine.
-spawn_fleet starts one and returns at once; fleet_status tells how its agents stand; collect_results gives what they \
-said. The agents hand work to each other with messages; those meant for you are in get_inbox(agent_id="orchestrator").
+spawn_fleet starts one and returns at once; wait returns when agents have ended, with what they said, and \
+collect_results gives all of it; fleet_status tells how they stand, agent_output what one is doing. cancel stops a \
+fleet, resume has it go on. The agents hand work to each other with messages; those \
+meant for you are in get_inbox(agent_id="orchestrator").
 Agents go on working when this session ends."""
 
 HOW_TO_TALK: Final = """\

@@ -13,7 +13,7 @@ from typing import Final
 from mcp_types import Completion, GetPromptResult, Prompt, PromptArgument, PromptMessage, TextContent
 
 from meshfleet.errors import Invalid
-from meshfleet.mesh.fleets import AgentSpec
+from meshfleet.mesh.specs import AgentSpec
 from meshfleet.mesh.templates import agents_as_json
 from meshfleet.mesh.texts import checked_name, checked_text, shown
 from meshfleet.server.resources import proposals

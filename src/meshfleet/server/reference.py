@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from meshfleet.server import prompts
 from meshfleet.server.resources import KINDS
 from meshfleet.server.tool import Tool
-from meshfleet.server.tools import offered_tools
+from meshfleet.server.tools import NARROWER_FOR_AGENTS, offered_tools
 
 if TYPE_CHECKING:
     from mcp_types import Prompt
@@ -105,9 +105,12 @@ def _effect(tool: Tool[Any], *, for_agents: bool) -> str:
     hints = _on_the_wire(tool)["annotations"]
     told = ["It changes nothing."] if hints["readOnlyHint"] else []
     told += ["A repeat changes nothing more."] if hints["idempotentHint"] and not hints["readOnlyHint"] else []
-    told += ["What it deletes is gone."] if hints["destructiveHint"] else []
+    told += ["It ends or deletes something, so a client may ask first."] if hints["destructiveHint"] else []
     told += ["It starts processes that act for themselves."] if hints["openWorldHint"] else []
     told += ["An agent's server has it too."] if for_agents else []
+    narrower = NARROWER_FOR_AGENTS.get(tool.name)
+    if narrower is not None:
+        told.append(f"There it takes {form(narrower.on_the_wire().input_schema)} only.")
     return " ".join(told)
 
 

@@ -17,6 +17,8 @@ _TOLD: Final = 5
 """Wrong arguments that a refusal tells of one by one."""
 _LONGEST_PLAIN_NAME: Final = 64
 """Characters of an argument's name that a refusal tells as it is."""
+_VARIABLES: Final = "env"
+"""The argument whose values may be secrets."""
 _PARAMS: Final = "params"
 """What every request of the protocol has its arguments in, so that naming it tells nothing."""
 
@@ -65,6 +67,8 @@ def _param_problem(method: str, problem: ErrorDetails) -> str:
 
 
 def _wrong_value(location: Location, problem: ErrorDetails) -> str:
+    if _VARIABLES in location[:-1]:
+        return f"{_path(location)} is not shown, but {_expected(problem)}"
     return f"{_path(location)} is {shown(problem['input'])}; {_expected(problem)}"
 
 
@@ -86,6 +90,8 @@ def _expected(problem: ErrorDetails) -> str:
         "string_type": "it has to be a string",
         "string_unicode": "it has to be valid Unicode, without lone surrogates",
         "int_type": "it has to be a whole number",
+        "float_type": "it has to be a number",
+        "finite_number": "it has to be a number within bounds",
         "bool_type": "it has to be true or false",
         "list_type": "it has to be an array",
         "model_type": "it has to be an object",

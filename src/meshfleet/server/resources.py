@@ -15,10 +15,11 @@ from urllib.parse import quote, unquote
 from mcp_types import Completion, ListResourcesResult, Resource, ResourceTemplate
 
 from meshfleet.agents.launch import EVENTS_NAME
+from meshfleet.agents.standing import fleet_status
 from meshfleet.agents.stream import EventStream
 from meshfleet.errors import Invalid, NotFound
 from meshfleet.ledger import Ledger, View
-from meshfleet.mesh.fleets import fleet_status, list_fleets
+from meshfleet.mesh.fleets import list_fleets
 from meshfleet.mesh.lifecycle import require_agent
 from meshfleet.mesh.messages import get_inbox
 from meshfleet.mesh.templates import get_fleet_template, list_fleet_templates

@@ -38,10 +38,12 @@ async def serve(settings: Settings, environ: Mapping[str, str], cwd: Path) -> No
     try:
         supervisor = None if settings.in_agent_mode else Supervisor(ledger, settings, environ)
         push = None if settings.in_agent_mode else Push(ledger, settings)
-        context = Context(ledger, _own_caller(ledger, settings), supervisor, environ, cwd, push=push)
+        caller = _own_caller(ledger, settings)
+        context = Context(ledger, caller, supervisor, environ, cwd, push=push, max_depth=settings.max_depth)
         server = build_server(context)
         _look_at_the_user_s_words(context)
         async with stdio_streams() as (reading, writing), anyio.create_task_group() as tasks:
+            reading.on_input_end = context.waits.end
             tasks.start_soon(_stop_on_signal, tasks.cancel_scope)
             if supervisor is not None:
                 tasks.start_soon(supervisor.run)

@@ -220,6 +220,7 @@ class MessageReader(_Closable):
         writer.on_lost = self._wake
         writer.is_forsaken = self._input_is_over
         self._unanswered = unanswered
+        self.on_input_end: Callable[[], None] = lambda: None
         self._lines: deque[bytes] = deque()
         self._partial: list[bytes] = []
         self._partial_bytes = 0
@@ -310,6 +311,7 @@ class MessageReader(_Closable):
         self._unanswered.wake()
 
     async def _see_answers_out(self) -> None:
+        self.on_input_end()
         with anyio.move_on_after(GRACE_S):
             while self._unanswered and not self._writer.lost:
                 await self._unanswered.wait(_LOOK_S)

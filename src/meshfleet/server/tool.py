@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -15,11 +15,15 @@ from meshfleet.agents.supervisor import Supervisor
 from meshfleet.errors import Invalid
 from meshfleet.ledger import Ledger
 from meshfleet.mesh.identity import Caller
+from meshfleet.mesh.specs import MOST_DEPTH
 from meshfleet.model import now_ms
 from meshfleet.server.push import Push
 from meshfleet.server.refusals import wrong_arguments
+from meshfleet.server.waits import Waits
 
 JsonObject = dict[str, Any]
+Report = Callable[[float, float | None, str | None], Awaitable[None]]
+"""Tells who waits for a call how far it has come: the progress, of how much, and what that means."""
 
 
 class Arguments(BaseModel):
@@ -47,6 +51,8 @@ class Context:
         cwd: The folder the server was started in.
         started_at: When it was started, in ms since the epoch.
         push: Who streams inboxes; None where this server streams none.
+        max_depth: How many levels of fleets there may be.
+        waits: The calls that wait for something to happen in the ledger.
     """
 
     ledger: Ledger
@@ -56,6 +62,8 @@ class Context:
     cwd: Path
     started_at: int = field(default_factory=now_ms)
     push: Push | None = None
+    max_depth: int = MOST_DEPTH
+    waits: Waits = field(default_factory=Waits)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +75,8 @@ class Tool(Generic[A]):
         description: What a model is told of it.
         arguments: The form of its arguments.
         result: The JSON schema of its result.
-        call: Does it, without waiting for anything but the ledger.
+        call: Does it, without waiting for anything but the ledger; None where it waits.
+        wait: Does it where it takes its time; it runs beside all other calls, and may be cancelled.
         for_agents: Whether an agent's own server offers it too.
         read_only: Whether it leaves everything as it is.
         idempotent: Whether a repeat changes nothing more.
@@ -79,7 +88,8 @@ class Tool(Generic[A]):
     description: str
     arguments: type[A]
     result: JsonObject
-    call: Callable[[Context, A], JsonObject]
+    call: Callable[[Context, A], JsonObject] | None = None
+    wait: Callable[[Context, A, Report], Awaitable[JsonObject]] | None = None
     for_agents: bool = True
     read_only: bool = False
     idempotent: bool = False
@@ -92,11 +102,25 @@ class Tool(Generic[A]):
         Raises:
             MeshfleetError: The arguments, or the state of the mesh, forbid it.
         """
+        if self.call is None:
+            raise RuntimeError(f"{self.name} waits; run it as one that does")
+        return self.call(context, self._checked(arguments))
+
+    async def run_waiting(self, context: Context, arguments: Mapping[str, Any], report: Report) -> JsonObject:
+        """Check the arguments and do it, taking the time that takes.
+
+        Raises:
+            MeshfleetError: The arguments, or the state of the mesh, forbid it.
+        """
+        if self.wait is None:
+            raise RuntimeError(f"{self.name} does not wait; run it as one that does not")
+        return await self.wait(context, self._checked(arguments), report)
+
+    def _checked(self, arguments: Mapping[str, Any]) -> A:
         try:
-            checked = self.arguments.model_validate(dict(arguments))
+            return self.arguments.model_validate(dict(arguments))
         except ValidationError as error:
             raise Invalid(wrong_arguments(self.name, list(self.arguments.model_fields), error)) from None
-        return self.call(context, checked)
 
     def on_the_wire(self) -> WireTool:
         """The tool as `tools/list` tells of it."""
@@ -116,7 +140,11 @@ class Tool(Generic[A]):
 
 def tight_schema(schema: JsonObject) -> JsonObject:
     """The same JSON schema with references resolved and nothing in it that tells a model nothing."""
-    definitions = schema.pop("$defs", {})
+    # what a class says of itself is for whoever reads the code
+    definitions = {
+        name: {key: value for key, value in definition.items() if key != "description"}
+        for name, definition in schema.pop("$defs", {}).items()
+    }
 
     def tighten(node: Any) -> Any:
         if isinstance(node, list):

@@ -5,14 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from meshfleet.ledger import Ledger
-from meshfleet.mesh.fleets import AgentSpec, create_fleet
+from meshfleet.mesh.fleets import create_fleet
 from meshfleet.mesh.routing import Router, register_capability, route_work
+from meshfleet.mesh.specs import AgentSpec
 from meshfleet.model import Row
+from tests.mesh.fleets import supervisor
 
 
 def agents_with(ledger: Ledger, *skills: Sequence[str]) -> list[str]:
-    """A fleet of agents whose role says nothing, each with these skills; returns their ids."""
-    fleet_id, agent_ids = create_fleet(ledger, [AgentSpec("somebody", "wait") for _ in skills], cwd="/project")
+    """A fleet of agents whose role says nothing, each with these skills; returns their ids.
+
+    They are somebody's who lives, so that no server that runs beside starts them.
+    """
+    specs = [AgentSpec("somebody", "wait") for _ in skills]
+    fleet_id, agent_ids = create_fleet(ledger, specs, cwd="/project", supervisor=supervisor())
     for agent_id, own in zip(agent_ids, skills, strict=True):
         register_capability(ledger, agent_id=agent_id, fleet_id=fleet_id, role="somebody", skills=own)
     return agent_ids

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 from meshfleet.server.tool import Tool
-from meshfleet.server.tools.agents import ATTACH_AGENT, LIST_AGENTS, SET_FLEET_TIMEOUT
-from meshfleet.server.tools.fleets import COLLECT_RESULTS, FLEET_STATUS, LIST_FLEETS, SPAWN_FLEET
+from meshfleet.server.tools.agents import ATTACH_AGENT, ATTACH_PEER, LIST_AGENTS, SET_FLEET_TIMEOUT
+from meshfleet.server.tools.course import AGENT_OUTPUT, CANCEL, RESUME
+from meshfleet.server.tools.fleets import COLLECT_RESULTS, FLEET_STATUS, LIST_FLEETS, SPAWN_FLEET, SPAWN_SUBFLEET
 from meshfleet.server.tools.health import GET_HEALTH, PING
 from meshfleet.server.tools.messages import ACK_MESSAGE, GET_INBOX, GET_RECEIPTS, RECEIPT, SEND_MESSAGE
 from meshfleet.server.tools.push import SUBSCRIBE_INBOX
@@ -21,6 +22,7 @@ from meshfleet.server.tools.templates import (
     SAVE_FLEET_TEMPLATE,
     SPAWN_FROM_TEMPLATE,
 )
+from meshfleet.server.tools.waiting import WAIT
 
 TOOLS: Final[dict[str, Tool[Any]]] = {
     tool.name: tool
@@ -28,7 +30,11 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
         SPAWN_FLEET,
         FLEET_STATUS,
         LIST_FLEETS,
+        WAIT,
         COLLECT_RESULTS,
+        AGENT_OUTPUT,
+        CANCEL,
+        RESUME,
         SET_FLEET_TIMEOUT,
         ATTACH_AGENT,
         LIST_AGENTS,
@@ -54,7 +60,12 @@ TOOLS: Final[dict[str, Tool[Any]]] = {
     )
 }
 
+NARROWER_FOR_AGENTS: Final[dict[str, Tool[Any]]] = {tool.name: tool for tool in (SPAWN_SUBFLEET, ATTACH_PEER)}
+"""Those that an agent has in another form, which takes less: it hands on no more than it has."""
+
 
 def offered_tools(*, in_agent_mode: bool) -> dict[str, Tool[Any]]:
     """The tools this face of the server offers: all of them, or in agent mode those a peer needs."""
-    return {name: tool for name, tool in TOOLS.items() if tool.for_agents or not in_agent_mode}
+    if not in_agent_mode:
+        return dict(TOOLS)
+    return {name: NARROWER_FOR_AGENTS.get(name, tool) for name, tool in TOOLS.items() if tool.for_agents}

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field
 
 from meshfleet.agents.definitions import described, find_agent_files
-from meshfleet.mesh.fleets import AgentSpec, attach_agent, set_fleet_timeout
+from meshfleet.ledger import View
+from meshfleet.mesh.cancelling import require_offspring
+from meshfleet.mesh.fleets import attach_agent, set_fleet_timeout
+from meshfleet.mesh.lifecycle import require_agent
+from meshfleet.mesh.specs import AgentSpec
 from meshfleet.server.tool import Arguments, Context, JsonObject, NoArguments, Tool
-from meshfleet.server.tools.fleets import FleetId, PremadeAgent, Prompt, Role
+from meshfleet.server.tools.fleets import FleetId, Folder, IdempotencyKey, Model, PremadeAgent, Prompt, Role, Variables
 from meshfleet.server.tools.schemas import FLAG, NUMBER, TEXT, TEXT_OR_NULL, array, record
+
+
+class AttachPeer(Arguments):
+    """Arguments of attach_agent as an agent has it."""
+
+    fleet_id: FleetId
+    role: Role
+    prompt: Prompt
+    agent: PremadeAgent = None
 
 
 class AttachAgent(Arguments):
@@ -20,6 +34,10 @@ class AttachAgent(Arguments):
     role: Role
     prompt: Prompt
     agent: PremadeAgent = None
+    model: Model = None
+    cwd: Folder = None
+    env: Variables = None
+    idempotency_key: IdempotencyKey = None
 
 
 class SetFleetTimeout(Arguments):
@@ -30,22 +48,41 @@ class SetFleetTimeout(Arguments):
 
 
 def _attach_agent(context: Context, arguments: AttachAgent) -> JsonObject:
+    spec = AgentSpec(arguments.role, arguments.prompt, arguments.agent)
+    equipped = replace(spec, model=arguments.model, cwd=arguments.cwd, env=arguments.env or {})
+    return _attach(context, arguments.fleet_id, equipped, arguments.idempotency_key)
+
+
+def _attach_peer(context: Context, arguments: AttachPeer) -> JsonObject:
+    caller_id, fleet_id = context.caller.agent_id, arguments.fleet_id
+
+    def check(view: View) -> None:
+        if caller_id is not None and require_agent(view, caller_id)["fleet_id"] != fleet_id:
+            require_offspring(view, caller_id, fleet_id=fleet_id, agent_id=None)
+
+    context.ledger.read(check)
+    spec = AgentSpec(arguments.role, arguments.prompt, arguments.agent)
+    return _attach(context, fleet_id, spec)
+
+
+def _attach(context: Context, fleet_id: str, spec: AgentSpec, idempotency_key: str | None = None) -> JsonObject:
     supervisor = context.supervisor
     if supervisor is not None:
         supervisor.require_opencode()
-    (spec,) = described([AgentSpec(arguments.role, arguments.prompt, arguments.agent)], context.cwd, context.environ)
+    (spec,) = described([spec], context.cwd, context.environ)
     agent_id = attach_agent(
         context.ledger,
-        arguments.fleet_id,
+        fleet_id,
         spec,
         cwd=str(context.cwd),
         supervisor=supervisor.row if supervisor else None,
+        idempotency_key=idempotency_key,
     )
     if supervisor is not None:
         supervisor.wake()
     return {
         "agent_id": agent_id,
-        "fleet_id": arguments.fleet_id,
+        "fleet_id": fleet_id,
         "role": spec.role,
         "agent_file": spec.agent,
         "message": f"agent {spec.role} is attached and starts as soon as there is room",
@@ -74,7 +111,15 @@ ATTACH_AGENT = Tool(
     arguments=AttachAgent,
     result=record({"agent_id": TEXT, "fleet_id": TEXT, "role": TEXT, "agent_file": TEXT_OR_NULL, "message": TEXT}),
     call=_attach_agent,
-    for_agents=False,
+    open_world=True,
+)
+
+ATTACH_PEER = Tool(
+    name="attach_agent",
+    description=("Add one more agent to your own running fleet, or to one you spawned."),
+    arguments=AttachPeer,
+    result=ATTACH_AGENT.result,
+    call=_attach_peer,
     open_world=True,
 )
 
@@ -82,7 +127,7 @@ SET_FLEET_TIMEOUT = Tool(
     name="set_fleet_timeout",
     description=(
         "Limit how long each agent of a fleet may run, those running now included; one that runs longer is stopped "
-        "and fails with reason 'timeout'. Without it there is no limit."
+        "and tried again like any that failed (reason 'timeout'). Without it there is no limit."
     ),
     arguments=SetFleetTimeout,
     result=record({"ok": FLAG, "timeout_ms": NUMBER}),
@@ -93,15 +138,11 @@ SET_FLEET_TIMEOUT = Tool(
 
 LIST_AGENTS = Tool(
     name="list_agents",
-    description=(
-        "The premade OpenCode agents of this project and user (Markdown files), whose name or filename can be given "
-        "as 'agent' when spawning. The project's come before the user's."
-    ),
+    description=("The premade OpenCode agents of this project and user: names or filenames for 'agent' when spawning."),
     arguments=NoArguments,
     result=record(
         {"count": NUMBER, "agents": array(record({"filename": TEXT, "name": TEXT, "description": TEXT, "mode": TEXT}))}
     ),
     call=_list_agents,
-    for_agents=False,
     read_only=True,
 )

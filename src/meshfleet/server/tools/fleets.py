@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Annotated
 
 from pydantic import Field
 
 from meshfleet.agents.definitions import described
-from meshfleet.mesh.fleets import AgentSpec, collect_results, create_fleet, fleet_status, list_fleets
+from meshfleet.agents.standing import fleet_status
+from meshfleet.mesh.fleets import collect_results, create_fleet, list_fleets
+from meshfleet.mesh.specs import MOST_TRIES, AgentSpec, FleetOptions
 from meshfleet.server.tool import Arguments, Context, JsonObject, NoArguments, Tool
 from meshfleet.server.tools.schemas import AGENT, FLEET, NUMBER, TEXT, TEXT_OR_NULL, TIME, array, record
 
-FleetId = Annotated[str, Field(description="Id of the fleet, from spawn_fleet or list_fleets")]
-Role = Annotated[str, Field(description="Short name its peers know it by, e.g. 'Analyst'", min_length=1)]
+FleetId = Annotated[str, Field(description="Id of the fleet")]
+Role = Annotated[str, Field(description="What its peers know it by, e.g. 'Analyst'", min_length=1)]
 Prompt = Annotated[str, Field(description="Its task, complete in itself: it sees nothing else", min_length=1)]
-PremadeAgent = Annotated[str | None, Field(description="Name of a premade OpenCode agent to run as")]
+PremadeAgent = Annotated[str | None, Field(description="Premade OpenCode agent to run as")]
+Model = Annotated[str | None, Field(description="provider/model, if not the configured one")]
+Folder = Annotated[str | None, Field(description="Absolute path of the folder it works in, if not this one")]
+Variables = Annotated[dict[str, str] | None, Field(description="Environment variables it gets; shown nowhere")]
+FleetName = Annotated[str | None, Field(description="What to call the fleet")]
+TimeLimit = Annotated[int | None, Field(description="Longest time an attempt may run, in milliseconds", ge=1)]
+Tries = Annotated[int | None, Field(description="How often each agent is tried; 3 if left out", ge=1, le=MOST_TRIES)]
+TokenLimit = Annotated[int | None, Field(description="Stop the fleet once it has used more than this", ge=1)]
+IdempotencyKey = Annotated[
+    str | None, Field(description="A name for this call: a repeat with it starts nothing and returns the same")
+]
 
 
 class SpawnedAgent(Arguments):
@@ -26,10 +39,35 @@ class SpawnedAgent(Arguments):
     agent: PremadeAgent = None
 
 
+class EquippedAgent(SpawnedAgent):
+    """One agent of a new fleet, with what it is to work with."""
+
+    model: Model = None
+    cwd: Folder = None
+    env: Variables = None
+
+
+class SpawnSubfleet(Arguments):
+    """Arguments of spawn_fleet as an agent has it, whose fleet may do no more than the agent itself."""
+
+    agents: Annotated[list[SpawnedAgent], Field(description="The agents to start", min_length=1)]
+    max_tokens: TokenLimit = None
+
+
 class SpawnFleet(Arguments):
     """Arguments of spawn_fleet."""
 
-    agents: Annotated[list[SpawnedAgent], Field(description="The agents to start", min_length=1)]
+    agents: Annotated[list[EquippedAgent], Field(description="The agents to start", min_length=1)]
+    name: FleetName = None
+    timeout_ms: TimeLimit = None
+    max_attempts: Tries = None
+    max_cost_usd: Annotated[float | None, Field(description="Stop the fleet once it has cost more than this")] = None
+    max_tokens: TokenLimit = None
+    allow_all: Annotated[
+        bool,
+        Field(description="Let agents do what OpenCode would ask the user about; only if the user has agreed"),
+    ] = False
+    idempotency_key: IdempotencyKey = None
 
 
 class OfFleet(Arguments):
@@ -43,8 +81,10 @@ def specs_of(agents: Iterable[SpawnedAgent]) -> list[AgentSpec]:
     return [AgentSpec(agent.role, agent.prompt, agent.agent) for agent in agents]
 
 
-def start_fleet(context: Context, specs: Sequence[AgentSpec]) -> JsonObject:
+def start_fleet(context: Context, specs: Sequence[AgentSpec], options: FleetOptions | None = None) -> JsonObject:
     """Write a fleet and have this server's supervisor start its agents; returns its id and theirs.
+
+    What an agent spawns waits for a top-level server.
 
     Raises:
         Invalid: A spec says what it can't; nothing is written.
@@ -58,10 +98,26 @@ def start_fleet(context: Context, specs: Sequence[AgentSpec]) -> JsonObject:
         described(specs, context.cwd, context.environ),
         cwd=str(context.cwd),
         supervisor=supervisor.row if supervisor else None,
+        options=replace(
+            options or FleetOptions(), parent_agent_id=context.caller.agent_id, max_depth=context.max_depth
+        ),
     )
     if supervisor is not None:
         supervisor.wake()
     return {"fleet_id": fleet_id, "agent_ids": agent_ids}
+
+
+def _spawn_fleet(context: Context, arguments: SpawnFleet) -> JsonObject:
+    specs = [
+        replace(spec, model=agent.model, cwd=agent.cwd, env=agent.env or {})
+        for spec, agent in zip(specs_of(arguments.agents), arguments.agents, strict=True)
+    ]
+    return start_fleet(context, specs, FleetOptions(**arguments.model_dump(exclude={"agents"})))
+
+
+def _spawn_subfleet(context: Context, arguments: SpawnSubfleet) -> JsonObject:
+    options = FleetOptions(**arguments.model_dump(exclude={"agents"}))
+    return start_fleet(context, specs_of(arguments.agents), options)
 
 
 SPAWN_FLEET = Tool(
@@ -69,13 +125,24 @@ SPAWN_FLEET = Tool(
     description=(
         "Start a fleet: several independent agents, each an OpenCode process of its own, working in parallel in "
         "this folder. Use it for work that can be split; agents can message each other (they are told how). "
-        "Returns at once with fleet_id and agent_ids in the order given; follow with fleet_status, then "
-        "collect_results. Not for a question you can answer yourself."
+        "Returns at once with fleet_id and agent_ids in the order given; follow with wait, then collect_results. "
+        "Not for a question you can answer yourself."
     ),
     arguments=SpawnFleet,
     result=record({"fleet_id": TEXT, "agent_ids": array(TEXT)}),
-    call=lambda context, arguments: start_fleet(context, specs_of(arguments.agents)),
-    for_agents=False,
+    call=_spawn_fleet,
+    open_world=True,
+)
+
+SPAWN_SUBFLEET = Tool(
+    name="spawn_fleet",
+    description=(
+        "Start a fleet of your own, working in parallel in your folder; only for work too large for you and your "
+        "peers. Returns at once; then wait."
+    ),
+    arguments=SpawnSubfleet,
+    result=record({"fleet_id": TEXT, "agent_ids": array(TEXT)}),
+    call=_spawn_subfleet,
     open_world=True,
 )
 
@@ -83,7 +150,7 @@ FLEET_STATUS = Tool(
     name="fleet_status",
     description=(
         "How a fleet and each of its agents stand: status (pending, running, complete, failed, interrupted, "
-        "cancelled), times, attempt, error. Use it to see whether a fleet has ended, or to look up a peer's id."
+        "cancelled), condition (such as retrying or stalled), times, error. To wait for the end use wait."
     ),
     arguments=OfFleet,
     result=record({"fleet": FLEET, "agents": array(AGENT)}),
@@ -108,7 +175,7 @@ LIST_FLEETS = Tool(
                         "agents_failed": NUMBER,
                         "agents_running": NUMBER,
                     },
-                    {"completed_at": TIME},
+                    {"completed_at": TIME, "name": TEXT},
                 )
             )
         }
@@ -121,8 +188,8 @@ LIST_FLEETS = Tool(
 COLLECT_RESULTS = Tool(
     name="collect_results",
     description=(
-        "What each agent of a fleet said (output) or why it failed (error), in the order they were spawned. "
-        "Call it when fleet_status says the fleet has ended; agents still at work have no output yet."
+        "What each agent of a fleet said (output) or why it failed (error), in the order spawned. "
+        "Agents still at work have no output yet."
     ),
     arguments=OfFleet,
     result=record(

@@ -85,7 +85,7 @@ SEND_MESSAGE = Tool(
     name="send_message",
     description=(
         "Hand work, a question, a result or an alert to another agent of the fleet. It waits in the recipient's "
-        "inbox until acknowledged. Returns message_id and who it went to."
+        "inbox until acknowledged."
     ),
     arguments=SendMessage,
     result=record({"message_id": TEXT, "recipients": array(TEXT)}),
@@ -108,7 +108,7 @@ ACK_MESSAGE = Tool(
     name="ack_message",
     description=(
         "Say that you have acted on a message sent to you: writes an 'ack' receipt and takes it out of your inbox. "
-        "A repeat is fine; ok is false, with the reason, for a message you were not sent."
+        "A repeat is fine; ok is false, with the reason, when you were not sent it."
     ),
     arguments=AckMessage,
     result=record({"ok": FLAG}, {"reason": TEXT}),
@@ -119,8 +119,8 @@ ACK_MESSAGE = Tool(
 RECEIPT = Tool(
     name="receipt",
     description=(
-        "Leave a witnessed note on a message ('seen', 'r-ack', 'retracted', ...) without taking it out of the inbox. "
-        "The first receipt of a kind stands; a repeat returns it."
+        "Leave a witnessed note on a message without taking it out of the inbox. The first receipt of a kind stands; "
+        "a repeat returns it."
     ),
     arguments=WriteReceipt,
     result=record({"receipt": RECEIPT_ROW}),

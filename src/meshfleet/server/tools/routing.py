@@ -79,8 +79,8 @@ def router_of(context: Context) -> Router:
 REGISTER_CAPABILITY = Tool(
     name="register_capability",
     description=(
-        "Say what an agent can do, for route_work. Every agent is known by its role already: use it to add skills "
-        "its role does not name. Replaces what was registered for it before."
+        "Say what an agent can do, for route_work, where its role does not name it. Replaces what was registered "
+        "for it before."
     ),
     arguments=RegisterCapability,
     result=record({"ok": FLAG}),
@@ -92,8 +92,8 @@ ROUTE_WORK = Tool(
     name="route_work",
     description=(
         "Which agents fit a piece of work best: matches its words, synonyms and related skills against roles and "
-        "skills. Returns agent_id, fleet_id, weight and what matched, best first, never yourself; empty when nobody "
-        "fits. It starts nothing: hand the work on with send_message."
+        "skills. Best first, never yourself; empty when nobody fits. It starts nothing: hand the work on with "
+        "send_message."
     ),
     arguments=RouteWork,
     result=record(

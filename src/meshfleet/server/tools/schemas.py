@@ -9,6 +9,8 @@ Schema = dict[str, Any]
 TEXT: Final[Schema] = {"type": "string"}
 TEXT_OR_NULL: Final[Schema] = {"type": ["string", "null"]}
 NUMBER: Final[Schema] = {"type": "integer"}
+NUMBER_OR_NULL: Final[Schema] = {"type": ["integer", "null"]}
+AMOUNT: Final[Schema] = {"type": "number", "description": "US dollars"}
 TIME: Final[Schema] = {"type": "number", "description": "ms since the epoch"}
 TIME_OR_NULL: Final[Schema] = {"type": ["number", "null"], "description": "ms since the epoch"}
 FLAG: Final[Schema] = {"type": "boolean"}
@@ -30,10 +32,43 @@ def _or_null(schema: Schema) -> Schema:
     return schema if isinstance(kind, list) else {**schema, "type": [kind, "null"]}
 
 
-FLEET: Final = record({"id": TEXT, "status": TEXT, "created_at": TIME}, {"completed_at": TIME, "timeout_ms": NUMBER})
+FLEET: Final = record(
+    {"id": TEXT, "status": TEXT, "created_at": TIME},
+    {
+        "completed_at": TIME,
+        "timeout_ms": NUMBER,
+        "name": TEXT,
+        "max_attempts": NUMBER,
+        "max_cost_usd": AMOUNT,
+        "max_tokens": NUMBER,
+        "over_budget": {**TEXT, "description": "which limit it has passed; then nothing more of it starts"},
+        "cancelled_at": TIME,
+        "parent_agent_id": {**TEXT, "description": "the agent that spawned it"},
+        "depth": NUMBER,
+    },
+)
 AGENT: Final = record(
     {"id": TEXT, "fleet_id": TEXT, "role": TEXT, "prompt": TEXT, "status": TEXT},
-    {"output": TEXT, "error": TEXT, "started_at": TIME, "completed_at": TIME, "attempt": NUMBER},
+    {
+        "condition": {
+            **TEXT,
+            "description": "of one at work: retrying, queued, stopping, stalled (it neither says nor does anything), "
+            "or unsupervised (it goes on, but whoever looked after it is gone)",
+        },
+        "waiting_for": {**TEXT, "description": "what its start waits for"},
+        "retry_at": {**TIME, "description": "when its next attempt is due, ms since the epoch"},
+        "silent_since": {**TIME, "description": "since when it is stalled, ms since the epoch"},
+        "supervised": {**FLAG, "description": "false where its supervisor is gone and no other has taken over yet"},
+        "used": record({"tokens": NUMBER, "cost": AMOUNT}),
+        "output": TEXT,
+        "error": TEXT,
+        "reason": TEXT,
+        "started_at": TIME,
+        "completed_at": TIME,
+        "attempt": NUMBER,
+        "model": TEXT,
+        "cwd": TEXT,
+    },
 )
 MESSAGE: Final = record(
     {

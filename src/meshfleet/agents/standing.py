@@ -1,0 +1,54 @@
+"""How a fleet stands, with what only the process table tells: whose supervisor is gone."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from meshfleet.agents.process import ProcessIdentity, boot_id, is_same_process
+from meshfleet.ledger import Ledger
+from meshfleet.mesh import fleets
+from meshfleet.mesh.lifecycle import AT_WORK
+from meshfleet.model import Row, SupervisorRow
+
+UNSUPERVISED: Final = "unsupervised"
+"""The condition of an agent at work whose supervisor is gone: it goes on, and nobody retries, limits or stops it."""
+
+
+def is_alive(supervisor: SupervisorRow) -> bool:
+    """Tell whether exactly this supervisor still runs."""
+    if supervisor["boot_id"] != boot_id():
+        return False
+    return is_same_process(ProcessIdentity(supervisor["pid"], supervisor["start_time"]))
+
+
+def fleet_status(ledger: Ledger, fleet_id: str) -> dict[str, Any]:
+    """The fleet's row and its agents', as they may be shown; `supervised` is false where the supervisor is gone.
+
+    Raises:
+        NotFound: There is no such fleet.
+    """
+    told = fleets.fleet_status(ledger, fleet_id)
+    gone = Gone()
+    told["agents"] = [{**agent, **_without_supervisor(agent, gone)} for agent in told["agents"]]
+    return told
+
+
+class Gone:
+    """Which supervisors are gone, each looked at once."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], bool] = {}
+
+    def left(self, agent: Row) -> bool:
+        """Tell whether an agent is at work and its supervisor gone; one that has none yet waits for any."""
+        supervisor = agent.get("supervisor")
+        if agent["status"] not in AT_WORK or supervisor is None:
+            return False
+        key = (supervisor["pid"], supervisor["start_time"], supervisor["boot_id"])
+        if key not in self._known:
+            self._known[key] = not is_alive(supervisor)
+        return self._known[key]
+
+
+def _without_supervisor(agent: Row, gone: Gone) -> Row:
+    return {"condition": UNSUPERVISED, "supervised": False} if gone.left(agent) else {}

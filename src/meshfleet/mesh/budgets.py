@@ -1,0 +1,107 @@
+"""What fleets have used of tokens and money, and which have used more than they may."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from meshfleet.ledger import Ledger, View
+from meshfleet.mesh.lifecycle import AT_WORK
+from meshfleet.model import Row, attempt_key
+
+LIMITS = ("max_tokens", "max_cost_usd")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What agents have used.
+
+    Attributes:
+        tokens: In all, each step billed for its whole context.
+        cost: In US dollars, as OpenCode reckons it; a model whose price it does not know costs nothing.
+    """
+
+    tokens: int = 0
+    cost: float = 0.0
+
+    def __add__(self, other: Usage) -> Usage:
+        """Both together."""
+        return Usage(self.tokens + other.tokens, self.cost + other.cost)
+
+
+def usage_of_agent(view: View, agent: Row) -> Usage:
+    """What an agent's attempts have used, the running one as far as it was noted."""
+    used = _usage_in(agent)
+    if "attempt" in agent:
+        attempt = view.get("attempts", attempt_key(agent["id"], agent["attempt"]))
+        if attempt is not None and "ended_at" not in attempt:
+            used += _usage_in(attempt)
+    return used
+
+
+def usage_of_fleet(view: View, fleet_id: str) -> Usage:
+    """What a fleet's agents have used together, and with them those of the fleets they spawned."""
+    below, usage = fleets_by_parent(view), Usage()
+    left = [fleet_id]
+    while left:
+        for agent in view.agents_of(left.pop()):
+            usage += usage_of_agent(view, agent)
+            left += [fleet["id"] for fleet in below.get(agent["id"], ())]
+    return usage
+
+
+def fleets_by_parent(view: View) -> dict[str, list[Row]]:
+    """The fleets that agents have spawned, by the agent's id."""
+    found: dict[str, list[Row]] = {}
+    for fleet in view.rows("fleets"):
+        if "parent_agent_id" in fleet:
+            found.setdefault(fleet["parent_agent_id"], []).append(fleet)
+    return found
+
+
+def over_budget(ledger: Ledger) -> list[tuple[str, str]]:
+    """The fleets at work that have used more than they may, each with what and how much, for a person."""
+
+    def query(view: View) -> list[tuple[str, str]]:
+        found = []
+        for fleet_id in _at_work(view):
+            excess = excess_of(view, fleet_id)
+            if excess is not None and "over_budget" not in (view.get("fleets", fleet_id) or {}):
+                found.append((fleet_id, excess))
+        return found
+
+    return ledger.read(query)
+
+
+def excess_of(view: View, fleet_id: str) -> str | None:
+    """What a fleet has used beyond its budget, for a person; None while it keeps to it, or has none."""
+    fleet = view.get("fleets", fleet_id)
+    return _excess(fleet, usage_of_fleet(view, fleet_id)) if fleet is not None and has_budget(fleet) else None
+
+
+def _at_work(view: View) -> list[str]:
+    """The fleets with an agent that has not ended, and those above them."""
+    found: dict[str, None] = {}
+    for agent in view.agents_that_are(*AT_WORK):
+        fleet_id: str | None = agent["fleet_id"]
+        while fleet_id is not None and fleet_id not in found:
+            found[fleet_id] = None
+            parent = view.get("agents", (view.get("fleets", fleet_id) or {}).get("parent_agent_id", ""))
+            fleet_id = None if parent is None else parent["fleet_id"]
+    return list(found)
+
+
+def has_budget(fleet: Row) -> bool:
+    """Tell whether a fleet may use only so much."""
+    return any(limit in fleet for limit in LIMITS)
+
+
+def _excess(fleet: Row, used: Usage) -> str | None:
+    if "max_tokens" in fleet and used.tokens > fleet["max_tokens"]:
+        return f"it has used {used.tokens} tokens and may use {fleet['max_tokens']} (max_tokens)"
+    if "max_cost_usd" in fleet and used.cost > fleet["max_cost_usd"]:
+        return f"it has cost ${used.cost:.4f} and may cost ${fleet['max_cost_usd']:.4f} (max_cost_usd)"
+    return None
+
+
+def _usage_in(row: Row) -> Usage:
+    return Usage(int((row.get("tokens") or {}).get("total", 0)), float(row.get("cost") or 0.0))

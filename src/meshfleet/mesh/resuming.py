@@ -1,0 +1,118 @@
+"""Having agents that were interrupted, failed or were cancelled go on, in the session they had or afresh."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from meshfleet.errors import Conflict, Invalid
+from meshfleet.ledger import Ledger, Transaction
+from meshfleet.mesh.fleets import require_fleet
+from meshfleet.mesh.lifecycle import moved, require_agent, settle_fleet
+from meshfleet.mesh.texts import LONGEST_PROMPT, checked_text
+from meshfleet.model import AgentStatus, Row, SupervisorRow, now_ms
+
+RESUMABLE = frozenset({AgentStatus.INTERRUPTED, AgentStatus.FAILED, AgentStatus.CANCELLED})
+GO_ON = "You were interrupted. Go on where you left off, and finish what you were asked to do."
+"""What an agent is told in the session it continues, where nobody says anything else."""
+
+
+def resume(
+    ledger: Ledger,
+    *,
+    fleet_id: str | None = None,
+    agent_id: str | None = None,
+    prompt: str | None = None,
+    fresh: bool = False,
+    supervisor: SupervisorRow | None = None,
+) -> list[str]:
+    """Have agents wait to be started again, and reopen their fleet; returns their ids.
+
+    Args:
+        ledger: Where it is written.
+        fleet_id: The fleet of which every agent that did not complete is to go on.
+        agent_id: The one agent that is to.
+        prompt: What it is told; `GO_ON` by default, and after a fresh start nothing beyond its own prompt.
+        fresh: Begin a new session instead of continuing the old one.
+        supervisor: Who is to start them; None leaves them to any.
+
+    Raises:
+        Conflict: An agent runs, waits or has completed, the fleet is over its budget, or nothing can be resumed.
+        Invalid: Neither or both are named, the prompt is none, or the folder an agent worked in is gone.
+        NotFound: There is no such fleet, or agent.
+    """
+    if (fleet_id is None) == (agent_id is None):
+        raise Invalid("name either fleet_id or agent_id: the fleet, or the one agent, that is to go on")
+    if prompt is not None:
+        if not prompt.strip():
+            raise Invalid("prompt is blank; leave it out, or say what the agent is to do")
+        checked_text("prompt", prompt, LONGEST_PROMPT)
+
+    def rule(transaction: Transaction) -> list[str]:
+        agents = _to_resume(transaction, fleet_id, agent_id)
+        _reopen(transaction, agents[0]["fleet_id"])
+        for agent in agents:
+            row = _waiting_again(agent, prompt, fresh=fresh)
+            row.pop("supervisor", None)
+            if supervisor is not None:
+                row["supervisor"] = dict(supervisor)
+            transaction.put("agents", agent["id"], row)
+            about = {"fleet_id": agent["fleet_id"], "agent_id": agent["id"], "role": agent["role"]}
+            transaction.event("agent_resumed", **about, fresh="session_id" not in row["continues"])
+        settle_fleet(transaction, agents[0]["fleet_id"], now_ms())
+        return [agent["id"] for agent in agents]
+
+    return ledger.transact(rule)
+
+
+def how_it_goes_on(agent: Row) -> tuple[str, str | None]:
+    """The prompt of an agent's next attempt, and the session it continues, if any."""
+    continues: dict[str, Any] = agent.get("continues") or {}
+    said, session_id = continues.get("prompt"), continues.get("session_id")
+    if session_id is not None:
+        return said or GO_ON, session_id
+    return (f"{agent['prompt']}\n\n{said}" if said else agent["prompt"]), None
+
+
+def _to_resume(transaction: Transaction, fleet_id: str | None, agent_id: str | None) -> list[Row]:
+    if agent_id is not None:
+        agent = require_agent(transaction, agent_id)
+        if agent["status"] not in RESUMABLE:
+            raise Conflict(
+                f"agent {agent_id} is {agent['status']}; only one that was interrupted, failed or was cancelled goes on"
+            )
+        agents = [agent]
+    else:
+        fleet = require_fleet(transaction, fleet_id or "")
+        agents = [agent for agent in transaction.agents_of(fleet["id"]) if agent["status"] in RESUMABLE]
+        if not agents:
+            raise Conflict(f"fleet {fleet_id} has no agent that was interrupted, failed or was cancelled")
+    for agent in agents:
+        _check_folder(agent)
+    return agents
+
+
+def _check_folder(agent: Row) -> None:
+    if "cwd" not in agent:
+        raise Conflict(f"agent {agent['id']} was run by v0.9.0, which kept no session to go on in; spawn it again")
+    if not Path(agent["cwd"]).is_dir():
+        raise Invalid(f"the folder agent {agent['id']} worked in, {agent['cwd']}, is gone; create it again")
+
+
+def _reopen(transaction: Transaction, fleet_id: str) -> None:
+    fleet = require_fleet(transaction, fleet_id)
+    if "over_budget" in fleet:
+        raise Conflict(f"fleet {fleet_id} is over its budget: {fleet['over_budget']}; spawn another with a larger one")
+    if "cancelled_at" in fleet:
+        transaction.put("fleets", fleet_id, {key: value for key, value in fleet.items() if key != "cancelled_at"})
+
+
+def _waiting_again(agent: Row, prompt: str | None, *, fresh: bool) -> Row:
+    row = moved(agent, AgentStatus.PENDING) | {"attempts_before": int(agent.get("attempt", 0))}
+    # it begins anew
+    for key in ("started_at", *(("session_id",) if fresh else ())):
+        row.pop(key, None)
+    continues: Row = {} if prompt is None else {"prompt": prompt}
+    if row.get("session_id"):
+        continues["session_id"] = row["session_id"]
+    return row | {"continues": continues}

@@ -1,0 +1,68 @@
+"""What `meshfleet --help` says of each command, and what `meshfleet serve` says to a person who typed it."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from meshfleet.cli.app import TYPED_BY_A_PERSON, app
+from meshfleet.cli.wording import counted, counted_rows, in_a_shell_s_words
+
+LONGEST: Final = 60
+
+
+@pytest.mark.parametrize("group", [[], ["template"]])
+def test_help_names_every_command_in_full_on_80_columns(group: list[str]) -> None:
+    command = [sys.executable, "-P", "-m", "meshfleet", *group, "--help"]
+    environ = {**os.environ, "COLUMNS": "80"}
+    result = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=True)
+    listed = [line.split(maxsplit=1) for line in result.stdout.partition("Commands:\n")[2].splitlines()]
+    assert len(listed) >= 7
+    assert [told for _, told in listed if len(told) > LONGEST or told.endswith("...")] == []
+
+
+def test_the_server_comes_first_and_every_command_has_its_words() -> None:
+    command = get_command(app)
+    assert isinstance(command, TyperGroup)
+    names = list(command.commands)
+    assert names[0] == "serve"
+    assert {"demo", "cancel", "resume", "logs", "wait", "template", "inspect", "verify", "repair"} < set(names)
+
+
+def test_serve_in_a_terminal_says_what_it_waits_for_and_ctrl_d_ends_it(ledger_file: Path) -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "meshfleet", "serve"],
+        env={**os.environ, "MESHFLEET_DATA_FILE": str(ledger_file), "MESHFLEET_SSE_PORT": "0"},
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(theirs)
+    os.write(ours, b"\x04")
+    said, told = process.communicate(timeout=60)
+    os.close(ours)
+    assert (process.returncode, said, told) == (0, "", f"{TYPED_BY_A_PERSON}\n")
+
+
+def test_counts_are_singular_for_one() -> None:
+    assert [counted(number, "inboxes") for number in (0, 1, 2)] == ["0 inboxes", "1 inbox", "2 inboxes"]
+    assert counted_rows({"fleets": 1, "agents": 0, "capabilities": 1}) == "1 fleet, 1 capability"
+    assert counted_rows({"fleets": 0}) == "no rows"
+
+
+def test_what_a_person_named_stays_as_it_is_in_a_refusal() -> None:
+    refusal = "name 'list_fleet_templates lists them' is no template; list_fleet_templates lists them"
+    assert in_a_shell_s_words(refusal) == (
+        "name 'list_fleet_templates lists them' is no template; meshfleet template list lists them"
+    )
+    assert in_a_shell_s_words("name is 'file_path'; no") == "name is 'file_path'; no"

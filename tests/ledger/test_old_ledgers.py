@@ -64,6 +64,8 @@ def test_a_ledger_of_any_schema_is_read_and_reading_writes_nothing(name: str, le
     assert {fleet["status"] for fleet in fleets} == {"failed", "running"}
     for fleet in fleets:
         agents = fleet_status(ledger, fleet["id"])["agents"]
+        for agent in agents:
+            agent.pop("used", None)  # derived, of a running one
         assert agents == [row for row in document["agents"].values() if row["fleet_id"] == fleet["id"]]
         assert len(collect_results(ledger, fleet["id"])["results"]) == len(agents)
     assert get_inbox(ledger, ORCHESTRATOR)["messages"][0]["payload"] == "The invoice template is missing."

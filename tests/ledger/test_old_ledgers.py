@@ -6,6 +6,7 @@ COMPATIBILITY.md has the matrix; each of its rows names a fixture of this folder
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from contextlib import closing
@@ -21,7 +22,7 @@ from meshfleet.ledger.schema import BACKFILL_NOTE
 from meshfleet.mesh.fleets import collect_results, fleet_status, list_fleets
 from meshfleet.mesh.messages import Draft, get_inbox, send_message
 from meshfleet.mesh.receipts import ack_message, get_receipts
-from meshfleet.model import ORCHESTRATOR
+from meshfleet.model import ORCHESTRATOR, now_ms
 from meshfleet.settings import beside
 from tests.ledger.rows import bytes_of, message, quiet_ledger, send
 from tests.ledger.v2_reader import read_as_v2
@@ -227,7 +228,7 @@ def test_a_server_on_a_newer_ledger_answers_and_says_why_it_does_not_write(tmp_p
 
 def test_a_ledger_edited_by_hand_under_a_running_server_is_noticed(tmp_path: Path) -> None:
     file = tmp_path / "ledger" / "agent-mesh.json"
-    document = put_in_place("ledger-v2.json", file)
+    document = _with_living_agents(put_in_place("ledger-v2.json", file), file)
     fleet_id, *_ = (key for key, row in document["fleets"].items() if row["status"] == "running")
     with raw_server(environ_for(file)) as server:
         first = said_in(server.call("fleet_status", fleet_id=fleet_id))["agents"][0]
@@ -258,7 +259,7 @@ def test_a_ledger_edited_by_hand_under_a_running_server_is_noticed(tmp_path: Pat
 
 def test_a_ledger_deleted_under_a_running_server_is_noticed(tmp_path: Path) -> None:
     file = tmp_path / "ledger" / "agent-mesh.json"
-    document = put_in_place("ledger-v2.json", file)
+    document = _with_living_agents(put_in_place("ledger-v2.json", file), file)
     fleet_id, *_ = (key for key, row in document["fleets"].items() if row["status"] == "running")
     agent_id = next(key for key, row in document["agents"].items() if row["fleet_id"] == fleet_id)
     aside = tmp_path / "aside.json"
@@ -281,6 +282,15 @@ def test_a_ledger_deleted_under_a_running_server_is_noticed(tmp_path: Path) -> N
         assert said_in(server.call("list_fleets"))["fleets"] == []
         assert f"fleet_id '{fleet_id}' is no fleet" in refusal_in(_hello(server, fleet_id, agent_id))
         server.end()
+
+
+def _with_living_agents(document: dict[str, Any], file: Path) -> dict[str, Any]:
+    """Have the agents that v0.9.0 left at work be alive, or the server writes at some moment that they are not."""
+    for row in document["agents"].values():
+        if row["status"] in {"pending", "running"}:
+            row.update(pid=os.getpid(), started_at=now_ms())
+    file.write_text(json.dumps(document))
+    return document
 
 
 def _hello(server: Any, fleet_id: str, agent_id: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ transaction puts a new dict in its stead.
 
 from __future__ import annotations
 
+import re
 import time
 from enum import StrEnum
 from typing import Any, Final, NotRequired, TypedDict
@@ -21,6 +22,7 @@ ORCHESTRATOR: Final = "orchestrator"
 """The inbox every fleet has beside those of its agents."""
 EVERYONE: Final = "*"
 """As a recipient: every other agent of the fleet."""
+_OWN_ID: Final = re.compile(r"[0-9a-f-]{36}")
 
 
 class FleetStatus(StrEnum):
@@ -239,6 +241,11 @@ def now_ms() -> int:
 def new_id() -> str:
     """A fresh id: the text of a random UUID."""
     return str(uuid4())
+
+
+def is_own_id(text: str) -> bool:
+    """Tell whether a text may be an id of `new_id`; one of another program may hold anything, such as a path."""
+    return _OWN_ID.fullmatch(text) is not None
 
 
 def attempt_key(agent_id: str, number: int) -> str:

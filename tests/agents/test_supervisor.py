@@ -418,3 +418,9 @@ async def test_an_agent_that_floods_its_stream_keeps_no_other_waiting(
     assert agent_row(ledger, flooding)["status"] == "running"
     await stop_attempt(f"{flooding}/1", None)
     await look_until(supervisor, lambda: agent_row(ledger, flooding)["status"] == "failed")
+
+
+async def test_a_supervisor_that_finds_nothing_to_do_writes_nothing(supervisor: Supervisor, ledger_file: Path) -> None:
+    for _ in range(3):
+        await supervisor.look()
+    assert list(ledger_file.parent.iterdir()) == []

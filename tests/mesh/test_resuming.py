@@ -15,6 +15,7 @@ from meshfleet.mesh.resuming import GO_ON, how_it_goes_on, resume
 from meshfleet.mesh.specs import AgentSpec
 from meshfleet.mesh.supervision import begin_next_attempt
 from meshfleet.model import Reason, Row
+from tests.ledgers import ledger_at
 from tests.mesh.fleets import bytes_of, events_in, open_ledger, row, start_all, supervisor
 
 BROKEN = Outcome(ok=False, reason=Reason.EXIT, error="it broke", output="half", session_id="ses-1")
@@ -159,3 +160,23 @@ def test_a_cancelled_fleet_takes_agents_again_once_it_was_resumed(ledger_file: P
     assert "cancelled_at" in row(ledger, "fleets", fleet_id)
     resume(ledger, fleet_id=fleet_id)
     assert "cancelled_at" not in row(ledger, "fleets", fleet_id)
+
+
+def test_nobody_waits_for_the_disk_an_agent_worked_on(
+    ledger_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, work = open_ledger(ledger_file), tmp_path / "work"
+    work.mkdir()
+    _, a = failed(ledger, work)
+    other = ledger_at(ledger_file, lock_timeout_ms=50)
+    looked_at = []
+
+    def is_dir(folder: Path) -> bool:
+        if folder == work:
+            looked_at.append(folder)
+            other.transact(lambda transaction: transaction.put("fleets", "f", {"id": "f", "status": "running"}))
+        return True
+
+    monkeypatch.setattr(Path, "is_dir", is_dir)
+    assert resume(ledger, agent_id=a) == [a]
+    assert looked_at == [work]

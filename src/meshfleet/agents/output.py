@@ -19,7 +19,7 @@ from meshfleet.errors import Invalid
 from meshfleet.ledger import Ledger
 from meshfleet.mesh.lifecycle import require_agent, require_attempt
 from meshfleet.mesh.texts import shown
-from meshfleet.model import AgentStatus, Row, attempt_key
+from meshfleet.model import AgentStatus, Row, attempt_key, is_own_id
 from meshfleet.settings import beside
 
 PAGE_BYTES: Final = 64 * 1024
@@ -27,7 +27,6 @@ MOST_PAGE_BYTES: Final = 256 * 1024
 MOST_EVENTS: Final = 500
 LONGEST_DETAIL: Final = 200
 """Characters of an input, an error or a piece of text that a compact event shows."""
-_OWN_ID: Final = re.compile(r"[0-9a-f-]{36}")
 _CURSOR: Final = re.compile(r"([1-9][0-9]{0,8}):(0|[1-9][0-9]{0,14})")
 
 
@@ -108,7 +107,7 @@ def look_at(
     latest = agent.get("attempt")
     number, offset = (attempt or latest, None) if cursor is None else _position(cursor, attempt)
     # a row that another program wrote may name anything, and this reads the file it names
-    if type(number) is not int or _OWN_ID.fullmatch(agent_id) is None:
+    if type(number) is not int or not is_own_id(agent_id):
         return Sight(agent, None, Page([], 0, 0, more=False), None, more=False)
     row = ledger.read(lambda view: require_attempt(view, agent_id, number))
     page = read_page(events_file(ledger.data_file, agent_id, number), offset, size)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from meshfleet.ledger import Ledger, View
-from meshfleet.mesh.lifecycle import AT_WORK
-from meshfleet.model import Row, attempt_key
+from meshfleet.mesh.lifecycle import AT_WORK, attempt_of
+from meshfleet.model import Row
 
 LIMITS = ("max_tokens", "max_cost_usd")
 
@@ -31,11 +31,8 @@ class Usage:
 def usage_of_agent(view: View, agent: Row) -> Usage:
     """What an agent's attempts have used, the running one as far as it was noted."""
     used = _usage_in(agent)
-    if "attempt" in agent:
-        attempt = view.get("attempts", attempt_key(agent["id"], agent["attempt"]))
-        if attempt is not None and "ended_at" not in attempt:
-            used += _usage_in(attempt)
-    return used
+    attempt = attempt_of(view, agent)
+    return used if attempt is None or "ended_at" in attempt else used + _usage_in(attempt)
 
 
 def usage_of_fleet(view: View, fleet_id: str) -> Usage:

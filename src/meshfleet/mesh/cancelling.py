@@ -10,9 +10,9 @@ from meshfleet.errors import Invalid
 from meshfleet.ledger import Ledger, Transaction, View
 from meshfleet.mesh.budgets import fleets_by_parent
 from meshfleet.mesh.fleets import require_fleet
-from meshfleet.mesh.lifecycle import end_agent, mark_stopping, require_agent
+from meshfleet.mesh.lifecycle import AT_WORK, attempt_of, end_agent, mark_stopping, require_agent
 from meshfleet.mesh.texts import shown
-from meshfleet.model import AgentStatus, Reason, Row, attempt_key, now_ms
+from meshfleet.model import AgentStatus, Reason, Row, now_ms
 
 
 @dataclass(slots=True)
@@ -55,6 +55,17 @@ def cancel(ledger: Ledger, *, fleet_id: str | None = None, agent_id: str | None 
         return cancelling.done
 
     return ledger.transact(rule)
+
+
+def require_own_fleet(view: View, caller_id: str, fleet_id: str) -> None:
+    """Let an agent add only to the fleet it is of, and to those that `require_offspring` lets it name.
+
+    Raises:
+        Invalid: It is somebody else's.
+        NotFound: There is no such fleet, or agent.
+    """
+    if require_agent(view, caller_id)["fleet_id"] != fleet_id:
+        require_offspring(view, caller_id, fleet_id=fleet_id, agent_id=None)
 
 
 def require_offspring(view: View, caller_id: str, *, fleet_id: str | None, agent_id: str | None) -> None:
@@ -127,7 +138,7 @@ class _Cancelling:
 
 
 def _stop(transaction: Transaction, agent: Row, reason: Reason, error: str) -> None:
-    if agent["status"] not in {AgentStatus.PENDING, AgentStatus.RUNNING}:
+    if agent["status"] not in AT_WORK:
         return
     attempt = attempt_of(transaction, agent) if agent["status"] == AgentStatus.RUNNING else None
     if attempt is not None:
@@ -147,8 +158,3 @@ def _ancestors(view: View, fleet: Row) -> set[str]:
         agent = view.get("agents", parent)
         above = None if agent is None else view.get("fleets", agent["fleet_id"])
     return found
-
-
-def attempt_of(view: View, agent: Row) -> Row | None:
-    """The row of an agent's latest attempt, if it has had one."""
-    return view.get("attempts", attempt_key(agent["id"], agent["attempt"])) if "attempt" in agent else None

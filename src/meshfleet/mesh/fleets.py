@@ -9,9 +9,10 @@ from typing import Any
 from meshfleet.errors import Conflict, Invalid, NotFound
 from meshfleet.ledger import Ledger, Transaction, View
 from meshfleet.mesh.budgets import usage_of_agent
+from meshfleet.mesh.lifecycle import AT_WORK, attempt_of
 from meshfleet.mesh.specs import AgentSpec, FleetOptions, check_options, check_spec, check_timeout
 from meshfleet.mesh.texts import checked_name, description_to_keep, shown
-from meshfleet.model import AgentStatus, FleetStatus, Row, SupervisorRow, attempt_key, new_id, now_ms
+from meshfleet.model import AgentStatus, FleetStatus, Row, SupervisorRow, new_id, now_ms
 
 
 def create_fleet(
@@ -137,11 +138,12 @@ def shown_agent(view: View, agent: Row) -> Row:
     `condition` says of one at work what its status does not: `retrying`, `queued`, `stopping` or `stalled`.
     """
     row = {key: value for key, value in agent.items() if key != "env"}
-    if agent["status"] not in {AgentStatus.PENDING, AgentStatus.RUNNING}:
+    if agent["status"] not in AT_WORK:
         return row
-    attempt = view.get("attempts", attempt_key(agent["id"], agent["attempt"])) if "attempt" in agent else None
+    attempt = attempt_of(view, agent)
     if attempt is not None and "ended_at" not in attempt:
-        row["used"] = {"tokens": usage_of_agent(view, agent).tokens, "cost": usage_of_agent(view, agent).cost}
+        used = usage_of_agent(view, agent)
+        row["used"] = {"tokens": used.tokens, "cost": used.cost}
     condition = condition_of(agent, attempt)
     if condition is not None:
         row["condition"] = condition
@@ -223,9 +225,9 @@ def _descent(view: View, options: FleetOptions) -> Row:
 
 
 def _is_being_ended(view: View, agent: Row) -> bool:
-    attempt = view.get("attempts", attempt_key(agent["id"], agent["attempt"])) if "attempt" in agent else None
-    ended = agent["status"] not in {AgentStatus.PENDING, AgentStatus.RUNNING}
-    return ended or (agent["status"] == AgentStatus.RUNNING and attempt is not None and "stopping" in attempt)
+    if agent["status"] not in AT_WORK:
+        return True
+    return agent["status"] == AgentStatus.RUNNING and "stopping" in (attempt_of(view, agent) or {})
 
 
 def _fleet_of_key(view: View, options: FleetOptions) -> Row | None:

@@ -95,6 +95,11 @@ def require_attempt(view: View, agent_id: str, number: int) -> Row:
     return attempt
 
 
+def attempt_of(view: View, agent: Row) -> Row | None:
+    """The row of an agent's latest attempt, if it has had one."""
+    return view.get("attempts", attempt_key(agent["id"], agent["attempt"])) if "attempt" in agent else None
+
+
 def begin_attempt(transaction: Transaction, agent: Row, about: Row) -> tuple[Row, int]:
     """Have a waiting agent run from now on; returns its row and the attempt's number, the first being 1.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from meshfleet.errors import Conflict, Invalid
-from meshfleet.ledger import Ledger, Transaction
+from meshfleet.ledger import Ledger, Transaction, View
 from meshfleet.mesh.fleets import require_fleet
 from meshfleet.mesh.lifecycle import moved, require_agent, settle_fleet
 from meshfleet.mesh.texts import LONGEST_PROMPT, checked_text
@@ -48,6 +48,10 @@ def resume(
             raise Invalid("prompt is blank; leave it out, or say what the agent is to do")
         checked_text("prompt", prompt, LONGEST_PROMPT)
 
+    # not in the rule, which has everybody else wait: a folder may lie on a disk that does not answer
+    for agent in ledger.read(lambda view: _to_resume(view, fleet_id, agent_id)):
+        _check_folder(agent)
+
     def rule(transaction: Transaction) -> list[str]:
         agents = _to_resume(transaction, fleet_id, agent_id)
         _reopen(transaction, agents[0]["fleet_id"])
@@ -74,27 +78,26 @@ def how_it_goes_on(agent: Row) -> tuple[str, str | None]:
     return (f"{agent['prompt']}\n\n{said}" if said else agent["prompt"]), None
 
 
-def _to_resume(transaction: Transaction, fleet_id: str | None, agent_id: str | None) -> list[Row]:
+def _to_resume(view: View, fleet_id: str | None, agent_id: str | None) -> list[Row]:
     if agent_id is not None:
-        agent = require_agent(transaction, agent_id)
+        agent = require_agent(view, agent_id)
         if agent["status"] not in RESUMABLE:
             raise Conflict(
                 f"agent {agent_id} is {agent['status']}; only one that was interrupted, failed or was cancelled goes on"
             )
         agents = [agent]
     else:
-        fleet = require_fleet(transaction, fleet_id or "")
-        agents = [agent for agent in transaction.agents_of(fleet["id"]) if agent["status"] in RESUMABLE]
+        fleet = require_fleet(view, fleet_id or "")
+        agents = [agent for agent in view.agents_of(fleet["id"]) if agent["status"] in RESUMABLE]
         if not agents:
             raise Conflict(f"fleet {fleet_id} has no agent that was interrupted, failed or was cancelled")
     for agent in agents:
-        _check_folder(agent)
+        if "cwd" not in agent:
+            raise Conflict(f"agent {agent['id']} was run by v0.9.0, which kept no session to go on in; spawn it again")
     return agents
 
 
 def _check_folder(agent: Row) -> None:
-    if "cwd" not in agent:
-        raise Conflict(f"agent {agent['id']} was run by v0.9.0, which kept no session to go on in; spawn it again")
     if not Path(agent["cwd"]).is_dir():
         raise Invalid(f"the folder agent {agent['id']} worked in, {agent['cwd']}, is gone; create it again")
 

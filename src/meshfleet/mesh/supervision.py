@@ -8,7 +8,7 @@ from typing import Final
 
 from meshfleet.ledger import Ledger, Transaction, View
 from meshfleet.mesh.budgets import excess_of
-from meshfleet.mesh.lifecycle import AT_WORK, begin_attempt, end_agent
+from meshfleet.mesh.lifecycle import AT_WORK, attempt_of, begin_attempt, end_agent
 from meshfleet.mesh.retries import is_due
 from meshfleet.model import AgentStatus, Row, SupervisorRow, TokensRow, attempt_key, now_ms
 
@@ -117,13 +117,8 @@ def attempts_of(ledger: Ledger, supervisor: SupervisorRow) -> list[tuple[Row, Ro
     """The running agents of a supervisor, each with its attempt."""
 
     def query(view: View) -> list[tuple[Row, Row]]:
-        found = []
-        for agent in view.agents_that_are(AgentStatus.RUNNING):
-            if agent.get("supervisor") == supervisor and "attempt" in agent:
-                attempt = view.get("attempts", attempt_key(agent["id"], agent["attempt"]))
-                if attempt is not None:
-                    found.append((agent, attempt))
-        return found
+        own = [one for one in view.agents_that_are(AgentStatus.RUNNING) if one.get("supervisor") == supervisor]
+        return [(agent, attempt) for agent in own if (attempt := attempt_of(view, agent)) is not None]
 
     return ledger.read(query)
 
@@ -186,7 +181,8 @@ def interrupt(ledger: Ledger, agent_ids: Sequence[str]) -> None:
                 error = "the server that ran it ended, and so did its process; spawn it again"
                 end_agent(transaction, agent, AgentStatus.INTERRUPTED, {"error": error}, now_ms())
 
-    ledger.transact(rule)
+    if agent_ids:
+        ledger.transact(rule)
 
 
 def note_progress(ledger: Ledger, progress: Sequence[Progress]) -> None:

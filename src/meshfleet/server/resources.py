@@ -6,7 +6,6 @@ How the protocol asks for them is the business of `offers.py`, telling a client 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -14,7 +13,7 @@ from urllib.parse import quote, unquote
 
 from mcp_types import Completion, ListResourcesResult, Resource, ResourceTemplate
 
-from meshfleet.agents.launch import EVENTS_NAME
+from meshfleet.agents.output import events_file
 from meshfleet.agents.standing import fleet_status
 from meshfleet.agents.stream import EventStream
 from meshfleet.errors import Invalid, NotFound
@@ -24,8 +23,7 @@ from meshfleet.mesh.lifecycle import require_agent
 from meshfleet.mesh.messages import get_inbox
 from meshfleet.mesh.templates import get_fleet_template, list_fleet_templates
 from meshfleet.mesh.texts import shown
-from meshfleet.model import ORCHESTRATOR, AgentStatus, Row, attempt_key
-from meshfleet.settings import beside
+from meshfleet.model import ORCHESTRATOR, AgentStatus, Row, attempt_key, is_own_id
 
 PAGE_SIZE: Final = 100
 """Resources that one answer lists."""
@@ -37,7 +35,6 @@ _JSON: Final = "application/json"
 _PLAIN: Final = "text/plain"
 _MOST_STREAMS: Final = 32
 """Event streams of running agents that are kept, so that reading on costs only what is new."""
-_OWN_ID: Final = re.compile(r"[0-9a-f-]{36}")
 _LONGEST_TITLE: Final = 80
 """Characters of a fleet's roles that its title shows."""
 
@@ -169,14 +166,15 @@ class Library:
             output = agent.get("output")
             return output if isinstance(output, str) else ""
         # a row that another program wrote may name anything, and this reads the file it names
-        is_ours = type(agent.get("attempt")) is int and _OWN_ID.fullmatch(agent_id)
-        return self._words_so_far(attempt_key(agent_id, agent["attempt"])) if is_ours else ""
+        is_ours = type(agent.get("attempt")) is int and is_own_id(agent_id)
+        return self._words_so_far(agent_id, agent["attempt"]) if is_ours else ""
 
-    def _words_so_far(self, attempt: str) -> str:
+    def _words_so_far(self, agent_id: str, number: int) -> str:
+        attempt = attempt_key(agent_id, number)
         # the one that was read longest ago is the first to go
         stream = self._streams.pop(attempt, None)
         if stream is None:
-            stream = EventStream(beside(self.ledger.data_file, "runs") / attempt / EVENTS_NAME)
+            stream = EventStream(events_file(self.ledger.data_file, agent_id, number))
         self._streams[attempt] = stream
         if len(self._streams) > _MOST_STREAMS:
             del self._streams[next(iter(self._streams))]

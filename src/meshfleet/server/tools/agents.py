@@ -8,10 +8,8 @@ from typing import Annotated
 from pydantic import Field
 
 from meshfleet.agents.definitions import described, find_agent_files
-from meshfleet.ledger import View
-from meshfleet.mesh.cancelling import require_offspring
+from meshfleet.mesh.cancelling import require_own_fleet
 from meshfleet.mesh.fleets import attach_agent, set_fleet_timeout
-from meshfleet.mesh.lifecycle import require_agent
 from meshfleet.mesh.specs import AgentSpec
 from meshfleet.server.tool import Arguments, Context, JsonObject, NoArguments, Tool
 from meshfleet.server.tools.fleets import FleetId, Folder, IdempotencyKey, Model, PremadeAgent, Prompt, Role, Variables
@@ -55,12 +53,8 @@ def _attach_agent(context: Context, arguments: AttachAgent) -> JsonObject:
 
 def _attach_peer(context: Context, arguments: AttachPeer) -> JsonObject:
     caller_id, fleet_id = context.caller.agent_id, arguments.fleet_id
-
-    def check(view: View) -> None:
-        if caller_id is not None and require_agent(view, caller_id)["fleet_id"] != fleet_id:
-            require_offspring(view, caller_id, fleet_id=fleet_id, agent_id=None)
-
-    context.ledger.read(check)
+    if caller_id is not None:
+        context.ledger.read(lambda view: require_own_fleet(view, caller_id, fleet_id))
     spec = AgentSpec(arguments.role, arguments.prompt, arguments.agent)
     return _attach(context, fleet_id, spec)
 

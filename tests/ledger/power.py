@@ -250,7 +250,7 @@ class RestoredFiles(UnsyncedFiles):
         inode, mtime_ns = identity
         self._before[now] = now._replace(inode=inode, mtime_ns=mtime_ns)
 
-    def identify(self, path: Path) -> Identity | None:
+    def identify(self, path: Path | str) -> Identity | None:
         found = super().identify(path)
         return None if found is None else self._before.get(found, found)
 

@@ -29,7 +29,7 @@ QUIET_S: Final = 0.5
 """How long nobody writes before the journal is folded."""
 QUIET_FACTOR: Final = 20
 """A compaction that took long is not repeated before this many times its duration has passed in quiet."""
-LEAST_JOURNAL: Final = 1024 * 1024
+LEAST_JOURNAL: Final = 8 * 1024 * 1024
 """The journal is folded without waiting for quiet when it outgrows this, and the snapshot, in bytes."""
 LARGE: Final = 8 * 1024 * 1024
 """A snapshot larger than this, in bytes, is rewritten only for a journal that is worth it, and not at the end."""

@@ -16,7 +16,6 @@ import logging
 import os
 import threading
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -83,8 +82,7 @@ class EventLog:
             # on a full disk; what comes next must not be one line with it
             self._is_torn = written < len(line)
         finally:
-            with suppress(OSError):
-                fcntl.flock(fd, fcntl.LOCK_UN)
+            _give_lock_up(fd)
         if self._is_torn:
             raise OSError(f"only {written} of {len(line)} bytes could be written")
 
@@ -157,6 +155,13 @@ def _shares_lock(fd: int) -> bool:
             return False
         else:
             return True
+
+
+def _give_lock_up(fd: int) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_UN)
+    except OSError as error:
+        log.debug("the event log was not locked: %s", error)
 
 
 def _size(fd: int) -> int:

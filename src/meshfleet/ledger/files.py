@@ -39,14 +39,14 @@ def _identity(status: os.stat_result) -> Identity:
 class Files:
     """File operations as the operating system offers them; every file is private and no symlink is followed."""
 
-    def identify(self, path: Path) -> Identity | None:
+    def identify(self, path: Path | str) -> Identity | None:
         """What lies under the path now; None when nothing does."""
         try:
             return _identity(os.stat(path, follow_symlinks=False))
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise explained(error, "look at", path) from None
+            raise explained(error, "look at", Path(path)) from None
 
     def identify_open(self, fd: int) -> Identity:
         """What an open descriptor stands for now."""

@@ -33,6 +33,8 @@ class LedgerLock:
 
     def __init__(self, path: Path, meanwhile: Callable[[], None] = lambda: None) -> None:
         self._path = path
+        # what a path object costs at each look is more than the look
+        self._name = os.fspath(path)
         self._meanwhile = meanwhile
         self._fd: int | None = None
         self._file: tuple[int, int] | None = None
@@ -102,7 +104,7 @@ class LedgerLock:
     def _is_still_in_place(self) -> bool:
         """False when somebody deleted the lock's file: others would lock a new one beside ours."""
         try:
-            return _file_of(os.stat(self._path, follow_symlinks=False)) == self._file
+            return _file_of(os.stat(self._name, follow_symlinks=False)) == self._file
         except FileNotFoundError:
             return False
         except OSError as error:

@@ -27,6 +27,7 @@ HEADER_SIZE: Final = 512
 """More bytes than a journal's header has."""
 LOOK_SIZE: Final = 1024
 """Bytes of the journal that are read at first to see whether others wrote."""
+_EMPTY_ROOM: Final = bytes(LOOK_SIZE)
 
 
 class Moved(Exception):
@@ -53,6 +54,7 @@ class Replica:
 
     def __init__(self, data_file: Path, files: Files) -> None:
         self.data_file = data_file
+        self._data_name = str(data_file)
         self.files = files
         self.state = State()
         self.seq = 0
@@ -257,7 +259,7 @@ class Replica:
     # -- following the snapshot -------------------------------------------------------------------------------------
 
     def _follow_snapshot(self) -> None:
-        identity = self.files.identify(self.data_file)
+        identity = self.files.identify(self._data_name)
         if identity is None:
             self._start_empty()
         elif identity != self.identity:
@@ -364,7 +366,7 @@ class Replica:
     # -- following the journal --------------------------------------------------------------------------------------
 
     def _take_in(self) -> None:
-        if self._journal_fd is None:
+        if self._journal_fd is None or self._room_goes_on(self._journal_fd):
             return
         self._end = self.files.size(self._journal_fd)
         if self._end < self.offset:
@@ -378,6 +380,10 @@ class Replica:
             position = stop + 1
         self._tail = data[position:].rstrip(b"\0")
         self._room_is_empty = not self._tail
+
+    def _room_goes_on(self, fd: int) -> bool:
+        """Whether the room is as it was last seen: nobody wrote, and nobody cut the file."""
+        return self._room_is_empty and self.files.read(fd, self.offset, LOOK_SIZE) == _EMPTY_ROOM
 
     def _behind(self, fd: int) -> bytes:
         """What lies in the journal behind what was taken in: at first all of it, later as far as it is not room."""

@@ -15,7 +15,7 @@ import pytest
 from benchmark.soak import Plan, Soak
 from benchmark.soak_watch import Events, Watch, wrong_in_rows, wrong_with_starts
 from meshfleet.ledger import Ledger
-from meshfleet.mesh.lifecycle import Outcome, settle_attempt
+from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.model import Reason
 from tests.mesh.fleets import fleet_of, open_ledger, start_all
 

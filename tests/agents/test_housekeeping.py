@@ -10,8 +10,8 @@ import pytest
 from meshfleet.agents.housekeeping import DAY_MS, prune_runs
 from meshfleet.ledger import Ledger
 from meshfleet.mesh.fleets import create_fleet
-from meshfleet.mesh.lifecycle import Outcome, settle_attempt
 from meshfleet.mesh.resuming import resume
+from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.specs import AgentSpec
 from meshfleet.model import Reason, now_ms
 from tests.mesh.fleets import open_ledger, start_all

@@ -21,7 +21,7 @@ from meshfleet.agents.output import (
 from meshfleet.agents.standing import fleet_status
 from meshfleet.errors import Invalid, NotFound
 from meshfleet.mesh.fleets import create_fleet
-from meshfleet.mesh.lifecycle import Outcome, settle_attempt
+from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.specs import AgentSpec
 from tests.mesh.fleets import fleet_of, open_ledger, start_all, supervisor
 

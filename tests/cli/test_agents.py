@@ -14,7 +14,7 @@ from meshfleet.agents.process import identify
 from meshfleet.cli import agents
 from meshfleet.ledger import Ledger
 from meshfleet.mesh.fleets import create_fleet
-from meshfleet.mesh.lifecycle import Outcome, settle_attempt
+from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.specs import AgentSpec, FleetOptions
 from meshfleet.model import Row
 from tests.agents.conftest import fake_opencode, nothing_left_running

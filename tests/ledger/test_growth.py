@@ -21,9 +21,9 @@ from benchmark.seeding import seed
 from meshfleet.ledger import View
 from meshfleet.ledger.state import State
 from meshfleet.mesh.fleets import collect_results, create_fleet, fleet_status, list_fleets
-from meshfleet.mesh.lifecycle import Outcome, settle_attempt
 from meshfleet.mesh.messages import Draft, get_inbox, send_message
 from meshfleet.mesh.receipts import ack_message, get_receipts, write_receipt
+from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.specs import AgentSpec
 from tests.ledger.rows import quiet_ledger
 from tests.ledger.watched_files import Step, WatchedFiles

@@ -11,8 +11,9 @@ from meshfleet.ledger import Ledger
 from meshfleet.mesh.budgets import over_budget, usage_of_fleet
 from meshfleet.mesh.cancelling import stop_over_budget
 from meshfleet.mesh.fleets import attach_agent, create_fleet, fleet_status
-from meshfleet.mesh.lifecycle import Outcome, note_stop, settle_attempt
+from meshfleet.mesh.lifecycle import note_stop
 from meshfleet.mesh.resuming import resume
+from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.specs import AgentSpec, FleetOptions
 from meshfleet.mesh.supervision import Progress, begin_next_attempt, note_progress
 from meshfleet.model import Reason, TokensRow

@@ -12,7 +12,8 @@ from meshfleet.errors import Conflict, Invalid, NotFound
 from meshfleet.ledger import Ledger, View
 from meshfleet.mesh.cancelling import cancel, require_offspring
 from meshfleet.mesh.fleets import attach_agent, create_fleet
-from meshfleet.mesh.lifecycle import Outcome, note_stop, settle_attempt
+from meshfleet.mesh.lifecycle import note_stop
+from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.specs import AgentSpec, FleetOptions
 from meshfleet.mesh.supervision import begin_next_attempt
 from meshfleet.model import Reason

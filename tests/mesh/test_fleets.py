@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from meshfleet.errors import Invalid, NotFound
 from meshfleet.mesh.fleets import collect_results, create_fleet, fleet_status, list_fleets, set_fleet_timeout
-from meshfleet.mesh.lifecycle import Outcome, settle_attempt, status_of_fleet
+from meshfleet.mesh.lifecycle import status_of_fleet
+from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.specs import AgentSpec
 from meshfleet.mesh.supervision import LONGEST_TIMEOUT_MS, time_limit_ms
 from meshfleet.model import AgentStatus, FleetStatus

@@ -17,16 +17,10 @@ from meshfleet.ledger import Ledger
 from meshfleet.mesh.budgets import over_budget
 from meshfleet.mesh.cancelling import cancel, stop_over_budget
 from meshfleet.mesh.fleets import attach_agent, create_fleet
-from meshfleet.mesh.lifecycle import (
-    TRANSITIONS,
-    Outcome,
-    note_stop,
-    record_process,
-    settle_attempt,
-    status_of_fleet,
-)
+from meshfleet.mesh.lifecycle import TRANSITIONS, note_stop, record_process, status_of_fleet
 from meshfleet.mesh.resuming import resume
 from meshfleet.mesh.retries import FINAL_REASONS, tries_of
+from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.specs import AgentSpec, FleetOptions
 from meshfleet.mesh.supervision import adopt, attempts_of, begin_next_attempt
 from meshfleet.mesh.waiting import endings_since

@@ -17,15 +17,8 @@ from hypothesis import strategies as st
 from meshfleet.errors import NotFound
 from meshfleet.ledger import Ledger
 from meshfleet.mesh.fleets import create_fleet, fleet_status
-from meshfleet.mesh.lifecycle import (
-    LONGEST_OUTPUT,
-    TRANSITIONS,
-    Outcome,
-    last_words,
-    record_process,
-    require_agent,
-    settle_attempt,
-)
+from meshfleet.mesh.lifecycle import TRANSITIONS, record_process, require_agent
+from meshfleet.mesh.settlement import LONGEST_OUTPUT, Outcome, last_words, settle_attempt
 from meshfleet.mesh.specs import AgentSpec
 from meshfleet.mesh.supervision import begin_next_attempt
 from meshfleet.model import AgentStatus, Reason, TokensRow, attempt_key

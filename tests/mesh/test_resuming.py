@@ -10,8 +10,8 @@ from meshfleet.errors import Conflict, Invalid, NotFound
 from meshfleet.ledger import Ledger
 from meshfleet.mesh.cancelling import cancel
 from meshfleet.mesh.fleets import create_fleet
-from meshfleet.mesh.lifecycle import Outcome, settle_attempt
 from meshfleet.mesh.resuming import GO_ON, how_it_goes_on, resume
+from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.specs import AgentSpec
 from meshfleet.mesh.supervision import begin_next_attempt
 from meshfleet.model import Reason, Row

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshfleet.mesh.fleets import create_fleet
-from meshfleet.mesh.lifecycle import Outcome, note_stop, settle_attempt
+from meshfleet.mesh.lifecycle import note_stop
 from meshfleet.mesh.retries import FINAL_REASONS, LONGEST_BACKOFF_MS, MOST_ATTEMPTS, backoff_ms, is_due
+from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.specs import AgentSpec, FleetOptions
 from meshfleet.mesh.supervision import begin_next_attempt
 from meshfleet.model import AgentStatus, Reason, now_ms

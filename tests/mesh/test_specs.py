@@ -9,7 +9,7 @@ import pytest
 
 from meshfleet.errors import Conflict, Invalid, NotFound
 from meshfleet.mesh.fleets import attach_agent, create_fleet
-from meshfleet.mesh.lifecycle import Outcome, settle_attempt
+from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.specs import AgentSpec, FleetOptions
 from tests.mesh.fleets import bytes_of, fleet_of, open_ledger, row, start_all
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from meshfleet.mesh.fleets import create_fleet, fleet_status, shown_agent
-from meshfleet.mesh.lifecycle import Outcome, note_stop, settle_attempt
+from meshfleet.mesh.lifecycle import note_stop
+from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.specs import AgentSpec
 from meshfleet.mesh.supervision import (
     Progress,

@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import pytest
 
-from meshfleet.mesh.lifecycle import Outcome, settle_attempt
 from meshfleet.mesh.receipts import ack_message, write_receipt
 from meshfleet.mesh.routing import record_routing_outcome, register_capability
+from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.specs import AgentSpec
 from meshfleet.mesh.templates import TemplateDraft, delete_fleet_template, save_fleet_template
 from meshfleet.mesh.verify import Severity, verify

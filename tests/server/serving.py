@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-from meshfleet.mesh.lifecycle import Outcome, settle_attempt
+from meshfleet.mesh.settlement import Outcome, settle_attempt
 from tests.mesh.fleets import fleet_of, open_ledger, send, start_all
 from tests.server.streams_helpers import HELLO, call
 

@@ -28,9 +28,9 @@ from mcp_types.version import LATEST_MODERN_VERSION
 from meshfleet.ledger import Ledger
 from meshfleet.mesh.fleets import fleet_status, list_fleets
 from meshfleet.mesh.identity import Caller
-from meshfleet.mesh.lifecycle import Outcome, settle_attempt
 from meshfleet.mesh.messages import get_inbox
 from meshfleet.mesh.receipts import ack_message
+from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.specs import AgentSpec
 from meshfleet.mesh.templates import TemplateDraft, get_fleet_template, save_fleet_template
 from meshfleet.mesh.texts import shown

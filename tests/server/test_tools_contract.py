@@ -15,8 +15,8 @@ from mcp.client import Client
 from mcp_types import TextContent
 
 from meshfleet.ledger import Ledger
-from meshfleet.mesh.lifecycle import Outcome, settle_attempt
 from meshfleet.mesh.receipts import ack_message, write_receipt
+from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.model import now_ms
 from tests.mesh.fleets import fleet_of, open_ledger, send, start_all, supervisor
 from tests.server.serving import SERVE, environ_for, fake_opencode, kill_group, wait_until

@@ -12,7 +12,7 @@ import pytest
 
 from meshfleet.ledger import Ledger
 from meshfleet.mesh.identity import Caller
-from meshfleet.mesh.lifecycle import Outcome, settle_attempt
+from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.waiting import MOST_OUTPUT
 from meshfleet.server.app import run_tool, run_waiting_tool
 from meshfleet.server.tool import Context

@@ -12,7 +12,7 @@ from meshfleet.agents.judge import SIGNALLED, judge
 from meshfleet.agents.launch import EVENTS_NAME, STDERR_NAME, read_exit, read_stderr
 from meshfleet.agents.process import ProcessIdentity
 from meshfleet.agents.stream import EventStream
-from meshfleet.mesh.lifecycle import Outcome
+from meshfleet.mesh.settlement import Outcome
 from meshfleet.model import Reason, Row, attempt_key
 
 LAST_BREATH_S: Final = 5.0

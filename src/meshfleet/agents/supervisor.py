@@ -35,7 +35,8 @@ from meshfleet.errors import Conflict, MeshfleetError, NotFound
 from meshfleet.ledger import Ledger, View
 from meshfleet.mesh.budgets import over_budget
 from meshfleet.mesh.cancelling import stop_over_budget
-from meshfleet.mesh.lifecycle import AT_WORK, Outcome, note_stop, settle_attempt
+from meshfleet.mesh.lifecycle import AT_WORK, note_stop
+from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.supervision import (
     Progress,
     adopt,

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from meshfleet.errors import Invalid, NotFound
 from meshfleet.ledger import Ledger
-from meshfleet.mesh.lifecycle import Outcome, settle_attempt
 from meshfleet.mesh.routing import Router, record_routing_outcome, register_capability, route_work
 from meshfleet.mesh.routing.lexicon import SYNONYM, Lexicon
+from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.model import Row
 from tests.mesh.fleets import fleet_of, open_ledger, row, send, start_all
 from tests.mesh.routing.routes import agents_with, hows, matches, ranked, weight

@@ -14,9 +14,10 @@ from meshfleet.ledger import Ledger
 from meshfleet.mesh.identity import Caller
 from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.waiting import MOST_OUTPUT
+from meshfleet.server import waits
 from meshfleet.server.app import run_tool, run_waiting_tool
 from meshfleet.server.tool import Context
-from meshfleet.server.tools import TOOLS, waiting
+from meshfleet.server.tools import TOOLS
 from tests.mesh.fleets import fleet_of, open_ledger, start_all, supervisor
 
 pytestmark = pytest.mark.anyio
@@ -47,7 +48,7 @@ async def wait(context: Context, **arguments: object) -> dict[str, Any]:
 async def test_progress_is_reported_again_and_again_and_only_grows(
     context: Context, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "PROGRESS_S", 0.01)
+    monkeypatch.setattr(waits, "PROGRESS_S", 0.01)
     fleet_id, _ = fleet_of(ledger, "A", "B", by=supervisor())
     told: list[float] = []
 

@@ -28,8 +28,9 @@ from meshfleet.mesh.texts import shown
 from meshfleet.server.instructions import FOR_ORCHESTRATORS, for_agent
 from meshfleet.server.offers import offer_resources_and_prompts, refuse_cursor
 from meshfleet.server.refusals import wrong_params
-from meshfleet.server.tool import Context, JsonObject, Report, Tool
+from meshfleet.server.tool import Context, JsonObject, Tool
 from meshfleet.server.tools import offered_tools
+from meshfleet.server.waits import Report
 
 if TYPE_CHECKING:
     from mcp.server.models import InitializationOptions

@@ -19,11 +19,9 @@ from meshfleet.mesh.specs import MOST_DEPTH
 from meshfleet.model import now_ms
 from meshfleet.server.push import Push
 from meshfleet.server.refusals import wrong_arguments
-from meshfleet.server.waits import Waits
+from meshfleet.server.waits import Report, Waits
 
 JsonObject = dict[str, Any]
-Report = Callable[[float, float | None, str | None], Awaitable[None]]
-"""Tells who waits for a call how far it has come: the progress, of how much, and what that means."""
 
 
 class Arguments(BaseModel):

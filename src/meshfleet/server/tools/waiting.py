@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import Annotated, Final, Literal
 
-import anyio
-from anyio import to_thread
 from pydantic import Field
 
 from meshfleet.ledger import View
 from meshfleet.mesh.waiting import Endings, Until, endings_since, refuse_waiting_for_oneself
-from meshfleet.server.tool import Arguments, Context, JsonObject, Report, Tool
+from meshfleet.server.tool import Arguments, Context, JsonObject, Tool
 from meshfleet.server.tools.fleets import FleetId
 from meshfleet.server.tools.schemas import FLAG, NUMBER, TEXT, array, record
-from meshfleet.server.waits import LOOK_S
+from meshfleet.server.waits import Report
 
 LONGEST_WAIT_MS: Final = 50_000
 """Clients give a call up after 60 s, unless told otherwise."""
-PROGRESS_S: Final = 5.0
 
 
 class Wait(Arguments):
@@ -32,21 +28,17 @@ class Wait(Arguments):
 
 
 async def _wait(context: Context, arguments: Wait, report: Report) -> JsonObject:
-    until, began = Until(arguments.until), time.monotonic()
-    deadline, next_report, seen = began + arguments.timeout_ms / 1000, began, -1
-    query = partial(_looked_up, context.caller.agent_id, arguments)
-    async with context.waits.one():
-        while True:
-            seq = await context.waits.seq(context.ledger)
-            if seq != seen:
-                found, seen = await to_thread.run_sync(context.ledger.read, query), seq
-            now = time.monotonic()
-            if found.is_what(until) or now >= deadline or context.waits.is_over:
-                return found.as_result(timed_out=not found.is_what(until))
-            if now >= next_report:
-                next_report = now + PROGRESS_S
-                await report(now - began, arguments.timeout_ms / 1000, f"{found.left} agents have not ended yet")
-            await anyio.sleep(min(LOOK_S, deadline - now))
+    until = Until(arguments.until)
+    found = await context.waits.look_until(
+        context.ledger,
+        arguments.fleet_id,
+        partial(_looked_up, context.caller.agent_id, arguments),
+        lambda found: found.is_what(until),
+        arguments.timeout_ms,
+        report=report,
+        words=lambda found: f"{found.left} agents have not ended yet",
+    )
+    return found.as_result(timed_out=not found.is_what(until))
 
 
 def _looked_up(caller_id: str | None, arguments: Wait, view: View) -> Endings:

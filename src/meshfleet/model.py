@@ -73,6 +73,14 @@ class Reason(StrEnum):
     PROVIDER = "provider"
     BUDGET = "budget"
     CANCELLED = "cancelled"
+    NEVER_CALLED = "never_called"
+
+
+class Start(StrEnum):
+    """When an agent starts: as soon as there is room, or once a message for it has come."""
+
+    NOW = "now"
+    ON_MESSAGE = "on_message"
 
 
 class FleetRow(TypedDict):
@@ -127,6 +135,9 @@ class AgentRow(TypedDict):
     `retry_at` says when the next attempt is due, `waiting_for` what a start waits for, `ending` the number of its
     ending within the fleet, `attempts_before` how many attempts it had had when it was resumed, and `continues` how it
     goes on since. `tokens` and `cost` are of the attempts that ended; `env` is never shown.
+
+    `start` and `after` (ids) say what a dormant agent waits for, and `called` that it need not wait any longer; `wake`
+    lets messages wake it once it has completed, and `wakes` counts how often they did.
     """
 
     id: str
@@ -159,6 +170,11 @@ class AgentRow(TypedDict):
     ending: NotRequired[int]
     attempts_before: NotRequired[int]
     continues: NotRequired[Row]
+    start: NotRequired[str]
+    after: NotRequired[list[str]]
+    called: NotRequired[bool]
+    wake: NotRequired[bool]
+    wakes: NotRequired[int]
 
 
 class AttemptRow(TypedDict):
@@ -199,6 +215,7 @@ class MessageRow(TypedDict):
     acknowledged: bool
     correlation_id: NotRequired[str]
     recipients: NotRequired[list[str]]
+    idempotency_key: NotRequired[str]
 
 
 class ReceiptRow(TypedDict):

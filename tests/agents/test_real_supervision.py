@@ -20,9 +20,10 @@ from meshfleet.demo.conversation import Call, Conversation, Reply, Say
 from meshfleet.demo.project import create_demo_folder, scripted_environment
 from meshfleet.demo.scripted_model import ScriptedModel
 from meshfleet.ledger import Ledger
+from meshfleet.mesh.briefing import GO_ON
 from meshfleet.mesh.cancelling import cancel
 from meshfleet.mesh.fleets import create_fleet
-from meshfleet.mesh.resuming import GO_ON, resume
+from meshfleet.mesh.resuming import resume
 from meshfleet.mesh.specs import AgentSpec
 from meshfleet.model import Row
 from meshfleet.settings import Settings

@@ -17,9 +17,10 @@ from meshfleet.agents.process import identify, is_same_process
 from meshfleet.agents.stopping import members_of, stop_attempt
 from meshfleet.agents.supervisor import Supervisor
 from meshfleet.ledger import Ledger
+from meshfleet.mesh.briefing import GO_ON
 from meshfleet.mesh.cancelling import cancel
 from meshfleet.mesh.fleets import create_fleet, fleet_status
-from meshfleet.mesh.resuming import GO_ON, resume
+from meshfleet.mesh.resuming import resume
 from meshfleet.mesh.specs import AgentSpec, FleetOptions
 from meshfleet.settings import Settings
 from tests.agents.supervising import (

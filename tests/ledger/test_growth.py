@@ -21,14 +21,14 @@ from benchmark.seeding import seed
 from meshfleet.ledger import View
 from meshfleet.ledger.state import State
 from meshfleet.mesh.fleets import collect_results, create_fleet, fleet_status, list_fleets
-from meshfleet.mesh.messages import Draft, get_inbox, send_message
+from meshfleet.mesh.messages import Draft, send_message
 from meshfleet.mesh.receipts import ack_message, get_receipts, write_receipt
 from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.specs import AgentSpec
 from tests.ledger.rows import quiet_ledger
 from tests.ledger.watched_files import Step, WatchedFiles
 from tests.ledgers import ledger_at
-from tests.mesh.fleets import start_all
+from tests.mesh.fleets import inbox_of, start_all
 
 SIZES: Final = (100, 5_000)
 DIGITS: Final = 8
@@ -72,7 +72,7 @@ class Mesh:
         return self.send("*")
 
     def acknowledge(self) -> Any:
-        waiting = get_inbox(self.ledger, self.receiver)["messages"]
+        waiting = inbox_of(self.ledger, self.receiver)["messages"]
         return ack_message(self.ledger, self.receiver, waiting[0]["id"])
 
     def acknowledge_once_more(self) -> Any:
@@ -83,7 +83,7 @@ class Mesh:
         return write_receipt(self.ledger, self.receiver, self.past, f"seen-{actions}")
 
     def look_into_the_inbox(self) -> Any:
-        return get_inbox(self.ledger, self.receiver)
+        return inbox_of(self.ledger, self.receiver)
 
     def ask_for_receipts(self) -> Any:
         return get_receipts(self.ledger, self.past)

@@ -20,13 +20,14 @@ from meshfleet.ledger import Ledger
 from meshfleet.ledger.lock import LedgerLock
 from meshfleet.ledger.schema import BACKFILL_NOTE
 from meshfleet.mesh.fleets import collect_results, fleet_status, list_fleets
-from meshfleet.mesh.messages import Draft, get_inbox, send_message
+from meshfleet.mesh.messages import Draft, send_message
 from meshfleet.mesh.receipts import ack_message, get_receipts
 from meshfleet.model import ORCHESTRATOR, now_ms
 from meshfleet.settings import beside
 from tests.ledger.rows import bytes_of, message, quiet_ledger, send
 from tests.ledger.v2_reader import read_as_v2
 from tests.ledgers import ledger_at
+from tests.mesh.fleets import inbox_of
 from tests.mesh.fleets import row as row_of
 from tests.server.serving import environ_for, raw_server, refusal_in, said_in
 
@@ -69,7 +70,7 @@ def test_a_ledger_of_any_schema_is_read_and_reading_writes_nothing(name: str, le
             agent.pop("used", None)  # derived, of a running one
         assert agents == [row for row in document["agents"].values() if row["fleet_id"] == fleet["id"]]
         assert len(collect_results(ledger, fleet["id"])["results"]) == len(agents)
-    assert get_inbox(ledger, ORCHESTRATOR)["messages"][0]["payload"] == "The invoice template is missing."
+    assert inbox_of(ledger, ORCHESTRATOR)["messages"][0]["payload"] == "The invoice template is missing."
     ledger.close()
     assert bytes_of(ledger_file.parent) == before
 

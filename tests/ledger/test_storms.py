@@ -27,9 +27,9 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.shared.exceptions import MCPError
 
 from meshfleet.ledger.salvage import salvage
-from meshfleet.mesh.messages import get_inbox
 from tests.ledger.harnesses import ROOT
 from tests.ledgers import ledger_at
+from tests.mesh.fleets import inbox_of
 from tests.server.serving import Prepared, environ_for, prepare
 
 KILLS: Final = 200
@@ -151,7 +151,7 @@ async def test_servers_killed_while_their_clients_send_lose_and_double_nothing(
             for sender in senders:
                 tasks.start_soon(send_through_servers_that_die, prepared, tmp_path / sender.name, sender, chance)
     ledger = ledger_at(ledger_file)
-    arrived = get_inbox(ledger, "orchestrator")["messages"]
+    arrived = inbox_of(ledger, "orchestrator")["messages"]
     ids = Counter(message["id"] for message in arrived)
     assert sum(sender.killed for sender in senders) == SERVERS_KILLED
     for sender in senders:

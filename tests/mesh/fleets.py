@@ -9,7 +9,8 @@ from typing import Any
 from meshfleet.agents.process import boot_id, identify
 from meshfleet.ledger import Ledger
 from meshfleet.mesh.fleets import create_fleet
-from meshfleet.mesh.messages import Draft, get_inbox, send_message
+from meshfleet.mesh.inboxes import Wanted, get_inbox
+from meshfleet.mesh.messages import Draft, send_message
 from meshfleet.mesh.specs import AgentSpec
 from meshfleet.mesh.supervision import begin_next_attempt
 from meshfleet.model import Row, SupervisorRow
@@ -53,9 +54,14 @@ def send(ledger: Ledger, fleet_id: str, to: str, payload: str = "hello", *, send
     return send_message(ledger, Draft(sender, to, fleet_id, "result", payload))
 
 
+def inbox_of(ledger: Ledger, agent_id: str, since: int | None = None) -> dict[str, list[Row]]:
+    """What waits in an inbox, as the tool of that name gives it to somebody who only looks."""
+    return {"messages": get_inbox(ledger, Wanted(agent_id, since))}
+
+
 def payloads(ledger: Ledger, agent_id: str, since: int | None = None) -> list[str]:
     """What waits in an inbox, in order."""
-    return [message["payload"] for message in get_inbox(ledger, agent_id, since)["messages"]]
+    return [message["payload"] for message in inbox_of(ledger, agent_id, since)["messages"]]
 
 
 def row(ledger: Ledger, table: str, key: str) -> Row:

@@ -14,10 +14,10 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from meshfleet.errors import Invalid
 from meshfleet.ledger import Ledger
-from meshfleet.mesh.messages import Draft, get_inbox, send_message
+from meshfleet.mesh.messages import Draft, send_message
 from meshfleet.mesh.receipts import ack_message, get_receipts, write_receipt
 from meshfleet.model import MessageType
-from tests.mesh.fleets import fleet_of, open_ledger, row
+from tests.mesh.fleets import fleet_of, inbox_of, open_ledger, row
 
 PAYLOADS: Final = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=20)
 PLACES: Final = st.integers(0, 3)
@@ -131,7 +131,7 @@ class Conversations(RuleBasedStateMachine):
     def both_ledgers_hold_what_the_model_holds(self) -> None:
         for ledger in self.ledgers:
             for who, waiting in self.inboxes.items():
-                assert [message["id"] for message in get_inbox(ledger, who)["messages"]] == waiting
+                assert [message["id"] for message in inbox_of(ledger, who)["messages"]] == waiting
             for sent in self.sent:
                 message = row(ledger, "messages", sent.message_id)
                 assert (message["payload"], message["acknowledged"]) == (sent.payload, sent.acknowledged)

@@ -19,7 +19,9 @@ def test_an_agent_acts_as_itself() -> None:
 def test_an_agent_that_names_somebody_else_is_refused_by_the_argument_s_name(claimed: str) -> None:
     with pytest.raises(Invalid) as refusal:
         Caller("a-1").acting_as("from_agent_id", claimed)
-    assert str(refusal.value) == (f"from_agent_id is {claimed!r}, but you are agent 'a-1' and act as yourself only")
+    assert str(refusal.value) == (
+        f"from_agent_id is {claimed!r}, but you are agent 'a-1' and act as yourself only; leave it out"
+    )
 
 
 @pytest.mark.parametrize("claimed", ["a-2", "orchestrator", "a person"])

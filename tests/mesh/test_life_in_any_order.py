@@ -176,7 +176,7 @@ class LifeInAnyOrder(RuleBasedStateMachine):
     def a_fleet_agrees_with_its_agents(self) -> None:
         for fleet in self.rows("fleets") if hasattr(self, "ledger") else ():
             agents = [row for row in self.rows("agents") if row["fleet_id"] == fleet["id"]]
-            assert fleet["status"] == status_of_fleet(AgentStatus(row["status"]) for row in agents)
+            assert fleet["status"] == status_of_fleet(agents)
             ended = fleet["status"] in {"complete", "failed"}
             assert ended == ("completed_at" in fleet)
             assert not ended or all(AgentStatus(row["status"]).has_ended for row in agents)

@@ -274,12 +274,11 @@ def _mark(ledger: Ledger, table: str, key: str) -> None:
     ledger.transact(lambda transaction: transaction.put(table, key, marked))
 
 
-def test_from_an_end_no_status_follows_but_waiting_again_and_none_from_success() -> None:
+def test_from_an_end_no_status_follows_but_waiting_again() -> None:
     assert TRANSITIONS.keys() == set(AgentStatus)
     for status in AgentStatus:
         assert status.has_ended == (TRANSITIONS[status] <= {AgentStatus.PENDING})
         assert status not in TRANSITIONS[status]
-    assert not TRANSITIONS[AgentStatus.COMPLETE]
 
 
 def test_words_of_256_kib_are_kept_whole() -> None:

@@ -8,9 +8,10 @@ import pytest
 
 from meshfleet.errors import Conflict, Invalid, NotFound
 from meshfleet.ledger import Ledger
+from meshfleet.mesh.briefing import GO_ON, next_briefing
 from meshfleet.mesh.cancelling import cancel
 from meshfleet.mesh.fleets import create_fleet
-from meshfleet.mesh.resuming import GO_ON, how_it_goes_on, resume
+from meshfleet.mesh.resuming import resume
 from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.specs import AgentSpec
 from meshfleet.mesh.supervision import begin_next_attempt
@@ -20,6 +21,12 @@ from tests.mesh.fleets import bytes_of, events_in, open_ledger, row, start_all, 
 
 BROKEN = Outcome(ok=False, reason=Reason.EXIT, error="it broke", output="half", session_id="ses-1")
 LOST = Outcome(ok=False, interrupted=True, error="gone", session_id="ses-1")
+
+
+def how_it_goes_on(ledger: Ledger, agent: Row) -> tuple[str, str | None]:
+    """What an agent is told when it starts again, and in which session."""
+    briefing = ledger.read(lambda view: next_briefing(view, agent))
+    return briefing.prompt, briefing.session_id
 
 
 def fleet_in(ledger: Ledger, folder: Path, *roles: str) -> tuple[str, list[str]]:
@@ -55,7 +62,7 @@ def test_an_agent_goes_on_in_its_session_after_it(ledger_file: Path, tmp_path: P
     assert (agent["status"], fleet["status"]) == ("pending", "running")
     assert not agent.keys() & {"error", "reason", "completed_at", "ending", "started_at", "supervisor"}
     assert "completed_at" not in fleet
-    assert how_it_goes_on(agent) == (GO_ON, "ses-1")
+    assert how_it_goes_on(ledger, agent) == (GO_ON, "ses-1")
     resumed, number = begun(ledger)
     assert (number, resumed["retry_count"]) == (2, 0)
     assert settle_attempt(ledger, a, 2, Outcome(ok=True, output="whole")) is True
@@ -72,7 +79,7 @@ def test_a_fleet_goes_on_with_all_that_did_not_complete(ledger_file: Path, tmp_p
     assert resume(ledger, fleet_id=fleet_id, prompt="again", supervisor=supervisor(7)) == [b, c]
     assert row(ledger, "agents", a)["status"] == "complete"
     assert [row(ledger, "agents", one)["supervisor"] for one in (b, c)] == [supervisor(7)] * 2
-    assert how_it_goes_on(row(ledger, "agents", b)) == ("again", "ses-1")
+    assert how_it_goes_on(ledger, row(ledger, "agents", b)) == ("again", "ses-1")
     told = [event for event in events_in(ledger_file) if event["event"] == "agent_resumed"]
     assert [(event["agent_id"], event["fresh"]) for event in told] == [(b, False), (c, False)]
 
@@ -84,7 +91,7 @@ def test_a_fresh_start_has_its_own_prompt_and_a_new_session(
     ledger = open_ledger(ledger_file)
     _, a = failed(ledger, tmp_path)
     resume(ledger, agent_id=a, prompt=prompt, fresh=True)
-    assert how_it_goes_on(row(ledger, "agents", a)) == (said, None)
+    assert how_it_goes_on(ledger, row(ledger, "agents", a)) == (said, None)
     begun(ledger)
     settle_attempt(ledger, a, 2, Outcome(ok=False, reason=Reason.SPAWN, error="no"))
     assert "session_id" not in row(ledger, "agents", a)
@@ -94,7 +101,7 @@ def test_one_that_never_had_a_session_starts_afresh(ledger_file: Path, tmp_path:
     ledger = open_ledger(ledger_file)
     _, a = failed(ledger, tmp_path, Outcome(ok=False, reason=Reason.SPAWN))
     resume(ledger, agent_id=a)
-    assert how_it_goes_on(row(ledger, "agents", a)) == ("do A", None)
+    assert how_it_goes_on(ledger, row(ledger, "agents", a)) == ("do A", None)
 
 
 def test_an_agent_that_was_resumed_has_all_its_tries_again(ledger_file: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 from meshfleet.mesh.identity import Identity
 from meshfleet.model import MessageType, Row
 from meshfleet.server.instructions import FOR_ORCHESTRATORS, for_agent
-from meshfleet.server.tools import TOOLS
+from meshfleet.server.tools import FOR_AGENTS
 
 
 def agent(number: int, role: str) -> Row:
@@ -33,7 +33,7 @@ def test_an_agent_learns_the_calls_that_hand_work_on_and_every_type_of_message()
     text = for_agent(Identity(agent(1, "A"), [agent(2, "B")]))
     for call in ("send_message", "get_inbox", "ack_message", "receipt", "get_receipts"):
         assert call in text
-        assert TOOLS[call].for_agents
+        assert call in FOR_AGENTS
     for type_ in MessageType:
         assert type_ in text
     for word in ("'*'", "'orchestrator'", "from_agent_id", "agent_id"):

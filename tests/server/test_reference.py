@@ -12,7 +12,7 @@ import pytest
 
 import meshfleet
 from meshfleet.server.reference import AGENT_BUDGET, ORCHESTRATOR_BUDGET, budgeted_bytes, form, reference
-from meshfleet.server.tools import TOOLS, offered_tools
+from meshfleet.server.tools import FOR_AGENTS, TOOLS, offered_tools
 from meshfleet.settings import Settings
 
 REPOSITORY: Final = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ def test_the_page_tells_of_every_tool_and_each_of_its_arguments() -> None:
     sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## )", reference(), re.DOTALL | re.MULTILINE))
     for tool in TOOLS.values():
         assert tool.description in sections[tool.name]
-        assert ("An agent's server has it too." in sections[tool.name]) == tool.for_agents
+        assert ("An agent's server has it too." in sections[tool.name]) == (tool.name in FOR_AGENTS)
         for name in tool.arguments.model_fields:
             assert f"| `{name}`" in sections[tool.name]
 

@@ -28,7 +28,6 @@ from mcp_types.version import LATEST_MODERN_VERSION
 from meshfleet.ledger import Ledger
 from meshfleet.mesh.fleets import fleet_status, list_fleets
 from meshfleet.mesh.identity import Caller
-from meshfleet.mesh.messages import get_inbox
 from meshfleet.mesh.receipts import ack_message
 from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.specs import AgentSpec
@@ -41,7 +40,7 @@ from meshfleet.server.resources import PAGE_SIZE, Library
 from meshfleet.server.streams import GRACE_S
 from meshfleet.server.subscriptions import LOOK_S, MOST_WATCHED, Subscriptions
 from meshfleet.server.tool import Context
-from tests.mesh.fleets import fleet_of, open_ledger, send, start_all, supervisor
+from tests.mesh.fleets import fleet_of, inbox_of, open_ledger, send, start_all, supervisor
 from tests.server.serving import PATIENCE_S, SERVE, environ_for, raw_server
 from tests.server.streams_helpers import line
 
@@ -119,7 +118,7 @@ async def test_fleets_an_agent_s_inbox_and_templates_say_what_the_tools_say(sess
     assert await json_of(client, f"meshfleet://fleets/{fleet_id}") == fleet_status(session.ledger, fleet_id)
     for agent_id in (a, b, ORCHESTRATOR):
         said = await json_of(client, f"meshfleet://agents/{agent_id}/inbox")
-        assert said == {"agent_id": agent_id, **get_inbox(session.ledger, agent_id)}
+        assert said == {"agent_id": agent_id, **inbox_of(session.ledger, agent_id)}
     template = await json_of(client, "meshfleet://templates/bash")
     assert template == get_fleet_template(session.ledger, "bash", 2)["template"]
 

@@ -216,20 +216,22 @@ def test_an_agent_s_server_tells_it_who_it_is_and_offers_what_a_peer_needs(ledge
         assert prepared.stranger not in instructions
         tools = server.ask(line("tools/list", 1))["result"]["tools"]
         assert [tool["name"] for tool in tools] == [
-            "spawn_fleet",
-            "fleet_status",
-            "wait",
-            "collect_results",
-            "cancel",
-            "attach_agent",
-            "list_agents",
+            "whoami",
             "send_message",
             "get_inbox",
+            "wait_for_messages",
             "ack_message",
             "receipt",
             "get_receipts",
-            "register_capability",
             "route_work",
+            "register_capability",
+            "fleet_status",
+            "collect_results",
+            "list_agents",
+            "spawn_fleet",
+            "attach_agent",
+            "wait",
+            "cancel",
         ]
 
 
@@ -261,7 +263,7 @@ def test_a_tool_that_an_agent_is_not_offered_does_not_exist_for_it(ledger_file: 
     prepared = prepare(ledger_file)
     with raw_server(environ_for(ledger_file, MESHFLEET_AGENT_ID=prepared.agents[0])) as server:
         answer = server.ask(line("tools/call", 1, name=tool, arguments={}))
-    assert answer["error"]["message"].startswith(f"there is no tool '{tool}'; there are spawn_fleet, fleet_status, ")
+    assert answer["error"]["message"].startswith(f"there is no tool '{tool}'; there are whoami, send_message, ")
 
 
 def test_an_agent_s_server_starts_no_agent_although_one_waits(ledger_file: Path, tmp_path: Path) -> None:

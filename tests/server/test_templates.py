@@ -21,7 +21,7 @@ from meshfleet.mesh.identity import Caller
 from meshfleet.mesh.specs import AgentSpec
 from meshfleet.mesh.templates import TemplateDraft, delete_fleet_template, save_fleet_template
 from meshfleet.server.tool import Context, Tool
-from meshfleet.server.tools import templates
+from meshfleet.server.tools import FOR_AGENTS, templates
 from tests.mesh.fleets import bytes_of, open_ledger
 from tests.server.serving import environ_for, fake_opencode, kill_group, wait_until
 
@@ -81,7 +81,7 @@ async def test_every_tool_is_offered_with_schemas_and_annotations(session: Sessi
         assert tool.output_schema is not None
         assert tool.annotations is not None
         assert tool.annotations.read_only_hint is (tool.name in READ_ONLY)
-        assert not TOOLS[tool.name].for_agents
+        assert tool.name not in FOR_AGENTS
     told = [{"name": t.name, "description": t.description, "inputSchema": t.input_schema} for t in offered.values()]
     assert len(json.dumps(told)) < 5_000, "models pay for these in every turn"
 

@@ -16,20 +16,22 @@ KIB: Final = 1024
 MOST_FOR_ORCHESTRATORS: Final = 20 * KIB
 MOST_FOR_AGENTS: Final = 8 * KIB
 PEERS_TOOLS: Final = [
-    "spawn_fleet",
-    "fleet_status",
-    "wait",
-    "collect_results",
-    "cancel",
-    "attach_agent",
-    "list_agents",
+    "whoami",
     "send_message",
     "get_inbox",
+    "wait_for_messages",
     "ack_message",
     "receipt",
     "get_receipts",
-    "register_capability",
     "route_work",
+    "register_capability",
+    "fleet_status",
+    "collect_results",
+    "list_agents",
+    "spawn_fleet",
+    "attach_agent",
+    "wait",
+    "cancel",
 ]
 
 

@@ -16,8 +16,8 @@ from meshfleet.agents.opencode import child_environment, find_opencode, has_run_
 from meshfleet.agents.process import ProcessIdentity
 from meshfleet.errors import MeshfleetError
 from meshfleet.ledger import Ledger
+from meshfleet.mesh.briefing import Briefing, next_briefing
 from meshfleet.mesh.lifecycle import record_process
-from meshfleet.mesh.resuming import how_it_goes_on
 from meshfleet.mesh.supervision import (
     ITS_TURN,
     begin_next_attempt,
@@ -96,7 +96,9 @@ class Starter:
         agent, number = begun
         attempt = Attempt.of(agent, number, self._settings.runs_dir, self._clock())
         try:
-            launched = self._launch(agent, number, attempt.run_dir)
+            briefing = self._ledger.read(lambda view: next_briefing(view, agent))
+            launched = self._launch(agent, number, attempt.run_dir, briefing)
+            attempt.shown = briefing.message_ids
             attempt.leader = launched.identity
             self.record(attempt, launched.identity)
         except MeshfleetError as error:
@@ -127,7 +129,7 @@ class Starter:
             MeshfleetError: The ledger refused.
         """
         about = (attempt.number, process.pid, process.start_time, self._supervisor["boot_id"])
-        record_process(self._ledger, attempt.agent["id"], *about)
+        record_process(self._ledger, attempt.agent["id"], *about, shown=attempt.shown)
         attempt.recorded = True
 
     def is_able(self) -> bool:
@@ -185,7 +187,7 @@ class Starter:
         running = [attempt.activity for attempt in attempts.values() if attempt.is_running]
         return self._admission.has_room(running, self._clock())
 
-    def _launch(self, agent: Row, number: int, run_dir: Path) -> Launched:
+    def _launch(self, agent: Row, number: int, run_dir: Path, briefing: Briefing) -> Launched:
         opencode = find_opencode(self._environ)
         cwd, name, override = Path(agent["cwd"]), agent.get("agent_file"), False
         if name is not None:
@@ -203,21 +205,20 @@ class Starter:
             mode_override=override,
             extra=agent.get("env"),
         )
-        prompt, session_id = how_it_goes_on(agent)
         fleet = self._ledger.read(lambda view: view.get("fleets", agent["fleet_id"])) or {}
         return launch(
             LaunchOrder(
                 agent_id=agent["id"],
                 fleet_id=agent["fleet_id"],
                 attempt=number,
-                prompt=prompt,
+                prompt=briefing.prompt,
                 run_dir=run_dir,
                 cwd=cwd,
                 argv=run_arguments(
                     opencode,
                     agent_file=name,
                     model=agent.get("model"),
-                    session_id=session_id,
+                    session_id=briefing.session_id,
                     title=agent["role"],
                     allow_all=fleet.get("allow_all") is True,
                 ),

@@ -9,10 +9,11 @@ from typing import Any
 from meshfleet.errors import Conflict, Invalid, NotFound
 from meshfleet.ledger import Ledger, Transaction, View
 from meshfleet.mesh.budgets import usage_of_agent
+from meshfleet.mesh.dormancy import is_dormant, what_it_waits_for
 from meshfleet.mesh.lifecycle import AT_WORK, attempt_of
-from meshfleet.mesh.specs import AgentSpec, FleetOptions, check_options, check_spec, check_timeout
+from meshfleet.mesh.specs import AgentSpec, FleetOptions, check_options, check_spec, check_timeout, order_of
 from meshfleet.mesh.texts import checked_name, description_to_keep, shown
-from meshfleet.model import AgentStatus, FleetStatus, Row, SupervisorRow, new_id, now_ms
+from meshfleet.model import AgentStatus, FleetStatus, Row, Start, SupervisorRow, new_id, now_ms
 
 
 def create_fleet(
@@ -42,6 +43,7 @@ def create_fleet(
     for place, spec in enumerate(specs):
         check_spec(spec, f"agents[{place}].")
     check_options(options)
+    order = order_of(specs)
     fleet_id = new_id()
     agent_ids = [new_id() for _ in specs]
 
@@ -52,8 +54,11 @@ def create_fleet(
         fleet = {"id": fleet_id, "status": str(FleetStatus.RUNNING), "created_at": now}
         keyed = {} if options.idempotency_key is None else {"spawned": len(specs)}
         transaction.put("fleets", fleet_id, fleet | _kept(options) | keyed | _descent(transaction, options))
-        for agent_id, spec in zip(agent_ids, specs, strict=True):
-            transaction.put("agents", agent_id, _new_agent(agent_id, fleet_id, spec, _origin(cwd, supervisor), now))
+        for agent_id, spec, before in zip(agent_ids, specs, order, strict=True):
+            row = _new_agent(agent_id, fleet_id, spec, _origin(cwd, supervisor), now)
+            if before:
+                row["after"] = [agent_ids[place] for place in before]
+            transaction.put("agents", agent_id, row)
         transaction.event("fleet_created", fleet_id=fleet_id, agent_count=len(specs))
         transaction.event("spawn_fleet_called", fleet_id=fleet_id, agent_ids=agent_ids)
         return fleet_id, agent_ids
@@ -80,6 +85,8 @@ def attach_agent(
         NotFound: There is no such fleet.
     """
     check_spec(spec)
+    if spec.after or spec.start != Start.NOW:
+        raise Invalid("an agent that is attached starts at once; only spawn_fleet takes start and after")
     if idempotency_key is not None:
         checked_name("idempotency_key", idempotency_key)
     agent_id = new_id()
@@ -135,11 +142,13 @@ def fleet_status(ledger: Ledger, fleet_id: str) -> dict[str, Any]:
 def shown_agent(view: View, agent: Row) -> Row:
     """An agent's row as it may be shown: without its variables, with what its running attempt has used so far.
 
-    `condition` says of one at work what its status does not: `retrying`, `queued`, `stopping` or `stalled`.
+    `condition` says of one at work what its status does not: `dormant`, `retrying`, `queued`, `stopping` or `stalled`.
     """
     row = {key: value for key, value in agent.items() if key != "env"}
     if agent["status"] not in AT_WORK:
         return row
+    if is_dormant(view, agent):
+        return row | {"condition": "dormant", "waiting_for": what_it_waits_for(view, agent)}
     attempt = attempt_of(view, agent)
     if attempt is not None and "ended_at" not in attempt:
         used = usage_of_agent(view, agent)
@@ -245,15 +254,19 @@ def _same_fleet(view: View, fleet: Row, specs: Sequence[AgentSpec]) -> tuple[str
     agents = view.agents_of(fleet["id"])[: len(specs)]
     if len(agents) < len(specs) or fleet.get("spawned", len(specs)) != len(specs):
         raise _used_otherwise(fleet["idempotency_key"])
-    for agent, spec in zip(agents, specs, strict=True):
+    for agent, spec, before in zip(agents, specs, order_of(specs), strict=True):
         _require_same(agent, spec, fleet["idempotency_key"])
+        if agent.get("after", []) != [agents[place]["id"] for place in before]:
+            raise _used_otherwise(fleet["idempotency_key"])
     return fleet["id"], [agent["id"] for agent in agents]
 
 
 def _require_same(agent: Row, spec: AgentSpec, key: str | None = None) -> None:
     known = (agent["role"], agent["prompt"], agent.get("agent_file"), agent.get("model"), agent.get("env") or {})
+    asked = (spec.role, spec.prompt, spec.agent, spec.model, dict(spec.env))
     same_folder = spec.cwd is None or spec.cwd == agent.get("cwd")
-    if known != (spec.role, spec.prompt, spec.agent, spec.model, dict(spec.env)) or not same_folder:
+    same_calls = (agent.get("start", Start.NOW), agent.get("wake", False)) == (spec.start, spec.wake)
+    if known != asked or not same_folder or not same_calls:
         raise _used_otherwise(key or agent["idempotency_key"])
 
 
@@ -294,6 +307,10 @@ def _new_agent(agent_id: str, fleet_id: str, spec: AgentSpec, origin: Row, now: 
         row["env"] = dict(spec.env)
     if spec.agent is not None:
         row["agent_file"] = spec.agent
+    if spec.start != Start.NOW:
+        row["start"] = str(spec.start)
+    if spec.wake:
+        row["wake"] = True
     if description := description_to_keep(spec.description):
         row["agent_description"] = description
     return row

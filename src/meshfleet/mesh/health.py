@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from meshfleet.errors import MeshfleetError
 from meshfleet.ledger import Ledger, View
+from meshfleet.mesh.inboxes import undeliverable
 from meshfleet.model import SCHEMA_VERSION, now_ms
 from meshfleet.settings import beside
 
@@ -47,12 +48,13 @@ def health(ledger: Ledger, started_at: int, problems: list[str]) -> dict[str, An
 
 
 def _counts(view: View) -> dict[str, int]:
-    counted = {table: view.count(table) for table in _nothing()}
-    return {**counted, "schema_version": view.schema_version}
+    counted = {table: view.count(table) for table in ("fleets", "agents", "messages", "capabilities")}
+    lost = sum(1 for _ in undeliverable(view))
+    return {**counted, "undeliverable": lost, "schema_version": view.schema_version}
 
 
 def _nothing() -> dict[str, int]:
-    return {"fleets": 0, "agents": 0, "messages": 0, "capabilities": 0}
+    return {"fleets": 0, "agents": 0, "messages": 0, "capabilities": 0, "undeliverable": 0}
 
 
 def _size_of(path: Path) -> int:

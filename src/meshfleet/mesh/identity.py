@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 from meshfleet.errors import Invalid
 from meshfleet.ledger import Ledger, View
+from meshfleet.mesh.inboxes import unreached_of
 from meshfleet.mesh.lifecycle import require_agent
 from meshfleet.mesh.texts import shown
 from meshfleet.model import Row
+
+MOST_PEERS: Final = 50
+"""More peers than this are counted, not listed: whatever a model is told is paid for in every turn."""
+_SHOWN_IDS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,21 +24,72 @@ class Caller:
 
     Attributes:
         agent_id: The agent, or None for the orchestrator.
+        role: What its peers call it.
+        fleet_id: The fleet it is of.
     """
 
     agent_id: str | None = None
+    role: str | None = None
+    fleet_id: str | None = None
 
-    def acting_as(self, argument: str, claimed: str) -> str:
-        """Return the name the caller acts under.
+    def acting_as(self, argument: str, claimed: str | None) -> str:
+        """Return the name the caller acts under: an agent's own id, whether it says so or not.
 
         Raises:
-            Invalid: An agent named somebody else.
+            Invalid: An agent named somebody else, or an orchestrator nobody.
         """
-        if self.agent_id is not None and claimed != self.agent_id:
+        if self.agent_id is None:
+            return _given(argument, claimed)
+        if claimed not in {None, self.agent_id, self.role}:
             raise Invalid(
-                f"{argument} is {shown(claimed)}, but you are agent {self.agent_id!r} and act as yourself only"
+                f"{argument} is {shown(claimed)}, but you are agent {self.agent_id!r} and act as yourself only; "
+                "leave it out"
             )
-        return claimed
+        return self.agent_id
+
+    def in_fleet(self, named: str | None) -> str:
+        """Return the fleet that is meant: an agent's own, where it names none.
+
+        Raises:
+            Invalid: An orchestrator named none.
+        """
+        return _given("fleet_id", named or self.fleet_id)
+
+
+def _given(argument: str, value: str | None) -> str:
+    if value is None:
+        raise Invalid(f"{argument} is missing; it has to be given")
+    return value
+
+
+def caller_of(ledger: Ledger, agent_id: str) -> Caller:
+    """An agent as the one on whose behalf a process acts.
+
+    Raises:
+        NotFound: There is no such agent.
+    """
+    agent = ledger.read(lambda view: require_agent(view, agent_id))
+    return Caller(agent_id, agent["role"], agent["fleet_id"])
+
+
+def agent_called(view: View, fleet_id: str, argument: str, named: str) -> str:
+    """The id of the agent that a name means within a fleet: an id, or a role that one of its agents alone has.
+
+    What is neither is returned as it is.
+
+    Raises:
+        Invalid: Several agents of the fleet have that role.
+    """
+    if view.get("agents", named) is not None:
+        return named
+    of_role = [agent["id"] for agent in view.agents_of(fleet_id) if agent["role"] == named]
+    if len(of_role) > 1:
+        raise Invalid(f"{argument} {shown(named)} is the role of {len(of_role)} agents, {_listed(of_role)}; name one")
+    return of_role[0] if of_role else named
+
+
+def _listed(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:_SHOWN_IDS]) + (", ..." if len(ids) > _SHOWN_IDS else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +111,38 @@ def identify_agent(ledger: Ledger, agent_id: str) -> Identity:
     Raises:
         NotFound: There is no such agent.
     """
+    return ledger.read(lambda view: _identity(view, agent_id))
 
-    def query(view: View) -> Identity:
-        agent = require_agent(view, agent_id)
-        others = [other for other in view.agents_of(agent["fleet_id"]) if other["id"] != agent_id]
-        return Identity(agent, others)
+
+def _identity(view: View, agent_id: str) -> Identity:
+    agent = require_agent(view, agent_id)
+    return Identity(agent, [other for other in view.agents_of(agent["fleet_id"]) if other["id"] != agent_id])
+
+
+def whoami(ledger: Ledger, agent_id: str) -> dict[str, Any]:
+    """Who an agent is, who its peers are and what they can do, and what of its messages waits or reaches nobody.
+
+    Raises:
+        NotFound: There is no such agent.
+    """
+
+    def query(view: View) -> dict[str, Any]:
+        me = _identity(view, agent_id)
+        lost = unreached_of(view, me.agent)
+        return {
+            "agent_id": agent_id,
+            "role": me.agent["role"],
+            "fleet_id": me.agent["fleet_id"],
+            "peers": [_peer(view, peer) for peer in me.peers[:MOST_PEERS]],
+            **({"more_peers": len(me.peers) - MOST_PEERS} if len(me.peers) > MOST_PEERS else {}),
+            "unread": len(view.inbox(agent_id)),
+            **({"undeliverable": lost} if lost else {}),
+        }
 
     return ledger.read(query)
+
+
+def _peer(view: View, agent: Row) -> Row:
+    registered = view.get("capabilities", agent["id"])
+    skills = [] if registered is None else registered["skills"]
+    return {"agent_id": agent["id"], "role": agent["role"], "status": agent["status"], "skills": skills}

@@ -6,11 +6,13 @@ Every change goes through here and happens in one transaction. How a process is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from meshfleet.errors import Conflict, NotFound
 from meshfleet.ledger import Ledger, Transaction, View
+from meshfleet.mesh.dormancy import is_dormant, was_never_called, what_it_waits_for
+from meshfleet.mesh.receipts import DELIVERED, note_shown
 from meshfleet.mesh.retries import tries_of
 from meshfleet.mesh.texts import shown
 from meshfleet.model import AgentStatus, FleetStatus, Reason, Row, attempt_key, now_ms
@@ -24,13 +26,13 @@ _ENDED: Final = frozenset(
 TRANSITIONS: Final[dict[AgentStatus, frozenset[AgentStatus]]] = {
     AgentStatus.PENDING: (_ENDED - {AgentStatus.COMPLETE}) | {AgentStatus.RUNNING},
     AgentStatus.RUNNING: _ENDED | {AgentStatus.PENDING},
-    AgentStatus.COMPLETE: frozenset(),
+    AgentStatus.COMPLETE: frozenset({AgentStatus.PENDING}),
     AgentStatus.FAILED: frozenset({AgentStatus.PENDING}),
     AgentStatus.INTERRUPTED: frozenset({AgentStatus.PENDING}),
     AgentStatus.CANCELLED: frozenset({AgentStatus.PENDING}),
 }
 """From running back to pending goes an agent whose attempt failed and is tried again (`retry_at` says when), and from
-an end that was no success back to pending one that is resumed."""
+an end back to pending one that is resumed, or woken by a message."""
 
 _OF_WAITING: Final = ("retry_at", "retry_delay_ms", "waiting_for")
 """Fields of an agent that waits to be started."""
@@ -86,8 +88,17 @@ def begin_attempt(transaction: Transaction, agent: Row, about: Row) -> tuple[Row
     return row, number
 
 
-def record_process(ledger: Ledger, agent_id: str, number: int, pid: int, start_time: float, boot_id: str) -> None:
-    """Note which process carries out an attempt."""
+def record_process(
+    ledger: Ledger,
+    agent_id: str,
+    number: int,
+    pid: int,
+    start_time: float,
+    boot_id: str,
+    *,
+    shown: Sequence[str] = (),
+) -> None:
+    """Note which process carries out an attempt, and which messages its prompt puts before the agent."""
 
     def rule(transaction: Transaction) -> None:
         attempt = require_attempt(transaction, agent_id, number)
@@ -96,6 +107,7 @@ def record_process(ledger: Ledger, agent_id: str, number: int, pid: int, start_t
         agent = require_agent(transaction, agent_id)
         if agent["status"] == AgentStatus.RUNNING and agent.get("attempt") == number:
             transaction.put("agents", agent_id, {**agent, "pid": pid})
+        note_shown(transaction, agent_id, shown, DELIVERED)
         transaction.event(
             "agent_spawned",
             fleet_id=agent["fleet_id"],
@@ -128,6 +140,14 @@ def mark_stopping(transaction: Transaction, attempt: Row, *, reason: Reason, err
 
 def end_agent(transaction: Transaction, agent: Row, status: AgentStatus, facts: Row, now: int) -> None:
     """Have an agent come to an end, and its fleet, when it was the last one; and say so."""
+    _put_end(transaction, agent, status, facts, now)
+    fleet = transaction.get("fleets", agent["fleet_id"])
+    if fleet is not None and not fleet.keys() & {"cancelled_at", "over_budget"}:
+        _end_those_never_called(transaction, fleet["id"], now)
+    settle_fleet(transaction, agent["fleet_id"], now)
+
+
+def _put_end(transaction: Transaction, agent: Row, status: AgentStatus, facts: Row, now: int) -> None:
     fleet = transaction.get("fleets", agent["fleet_id"])
     ending = 1 if fleet is None else int(fleet.get("endings", 0)) + 1
     row = moved(agent, status) | {"completed_at": now, "ending": ending} | facts
@@ -140,7 +160,17 @@ def end_agent(transaction: Transaction, agent: Row, status: AgentStatus, facts: 
         about["attempt"] = agent["attempt"]
     why = {key: facts[key] for key in ("reason", "error") if key in facts}
     transaction.event(_ENDS[status], **about, **why)
-    settle_fleet(transaction, agent["fleet_id"], now)
+
+
+def _end_those_never_called(transaction: Transaction, fleet_id: str, now: int) -> None:
+    """End what is dormant where nobody is left who could start it."""
+    left = [agent for agent in transaction.agents_of(fleet_id) if agent["status"] in AT_WORK]
+    if not all(is_dormant(transaction, agent) for agent in left):
+        return
+    why = [f"it waited for {what_it_waits_for(transaction, agent)}, and all others have ended" for agent in left]
+    for agent, error in zip(left, why, strict=True):
+        facts = {"reason": str(Reason.NEVER_CALLED), "error": error}
+        _put_end(transaction, agent, AgentStatus.CANCELLED, facts, now)
 
 
 _ENDS: Final = {
@@ -157,10 +187,7 @@ def settle_fleet(transaction: Transaction, fleet_id: str, now: int) -> None:
     fleet = transaction.get("fleets", fleet_id)
     if fleet is None:
         return
-    known = set(AgentStatus)
-    statuses = [agent["status"] for agent in transaction.agents_of(fleet_id)]
-    # a status that a newer version brought is none that has ended
-    status = status_of_fleet(AgentStatus(status if status in known else AgentStatus.RUNNING) for status in statuses)
+    status = status_of_fleet(transaction.agents_of(fleet_id))
     if status == fleet["status"]:
         return
     row = {**fleet, "status": str(status)}
@@ -172,12 +199,19 @@ def settle_fleet(transaction: Transaction, fleet_id: str, now: int) -> None:
     transaction.put("fleets", fleet_id, row)
 
 
-def status_of_fleet(statuses: Iterable[AgentStatus]) -> FleetStatus:
-    """Complete when every agent is; failed when all have ended and one did not complete; else running."""
-    agents = list(statuses)
-    if not all(status.has_ended for status in agents):
+def status_of_fleet(agents: Iterable[Row]) -> FleetStatus:
+    """Complete when every agent is, or was never called; failed when all have ended otherwise; else running."""
+    statuses = [_counted_as(agent) for agent in agents]
+    if not all(status.has_ended for status in statuses):
         return FleetStatus.RUNNING
-    return FleetStatus.COMPLETE if all(status is AgentStatus.COMPLETE for status in agents) else FleetStatus.FAILED
+    return FleetStatus.COMPLETE if all(status is AgentStatus.COMPLETE for status in statuses) else FleetStatus.FAILED
+
+
+def _counted_as(agent: Row) -> AgentStatus:
+    if was_never_called(agent):
+        return AgentStatus.COMPLETE
+    # a status that a newer version brought is none that has ended
+    return AgentStatus(agent["status"]) if agent["status"] in set(AgentStatus) else AgentStatus.RUNNING
 
 
 def moved(agent: Row, status: AgentStatus) -> Row:

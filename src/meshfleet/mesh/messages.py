@@ -1,17 +1,23 @@
-"""Messages between the agents of a fleet: who may be written to, and what waits in an inbox."""
+"""Sending messages between the agents of a fleet: who may be written to, and what that sets going."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any, Final
+from uuid import UUID, uuid5
 
-from meshfleet.errors import Invalid
+from meshfleet.errors import Conflict, Invalid
 from meshfleet.ledger import Ledger, Transaction, View
 from meshfleet.mesh.fleets import require_fleet
+from meshfleet.mesh.identity import agent_called
 from meshfleet.mesh.texts import LONGEST_PAYLOAD, checked_name, checked_text, shown
-from meshfleet.model import EVERYONE, ORCHESTRATOR, MessageType, Row, new_id, now_ms
+from meshfleet.mesh.waking import reach
+from meshfleet.model import EVERYONE, ORCHESTRATOR, MessageType, Row, new_id, now_ms, recipients_of
 
 _TYPES: Final = frozenset(MessageType)
+_KEYS: Final = UUID("5f0b9a3e-6f0d-4c4e-9f5e-2f1c8f0a7d31")
+"""The namespace of ids that idempotency keys stand for; it never changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +26,13 @@ class Draft:
 
     Attributes:
         from_agent_id: An agent's id, or the name an orchestrator goes by.
-        to_agent_id: An agent of the fleet, `orchestrator`, or `*` for every other agent of the fleet.
+        to_agent_id: An agent of the fleet, by its id or a role no other has, `orchestrator`, or `*` for every other
+            agent of the fleet.
         fleet_id: The fleet it is sent in.
         type: One of `MessageType`.
         payload: The text, at most 65,536 bytes.
         correlation_id: The message it answers or belongs to.
+        idempotency_key: Makes a repeat return the message that is there.
     """
 
     from_agent_id: str
@@ -33,55 +41,59 @@ class Draft:
     type: str
     payload: str
     correlation_id: str | None = None
+    idempotency_key: str | None = None
 
 
 def send_message(ledger: Ledger, draft: Draft) -> dict[str, Any]:
     """Store a message and put it into the inbox of everyone it is for; returns its id and the recipients.
 
+    Those of them that wait for one start, and those that have completed and may be woken go on. A `warning` says who
+    has ended and won't read it. A repeat with an idempotency key that its sender has used in the fleet stores nothing.
+
     Raises:
+        Conflict: The idempotency key was used for another message.
         Invalid: It says what it can't, or is for somebody outside the fleet; nothing is written.
         NotFound: There is no such fleet.
     """
     _check_draft(draft)
-    message_id = new_id()
+    message_id = new_id() if draft.idempotency_key is None else _id_of_key(draft)
 
-    def rule(transaction: Transaction) -> list[str]:
-        recipients = _recipients(transaction, draft)
-        transaction.put("messages", message_id, _new_message(message_id, draft, recipients))
+    def rule(transaction: Transaction) -> dict[str, Any]:
+        fleet = require_fleet(transaction, draft.fleet_id)
+        to = _addressee(transaction, draft)
+        if draft.idempotency_key is not None and (known := transaction.get("messages", message_id)) is not None:
+            return _same_message(known, draft, to)
+        recipients = _recipients(transaction, draft, to)
+        message = _new_message(message_id, draft, to, recipients)
+        transaction.put("messages", message_id, message)
         for recipient in recipients:
             transaction.deliver(recipient, message_id)
         transaction.event(
             "message_sent",
             message_id=message_id,
-            fleet_id=draft.fleet_id,
+            fleet_id=fleet["id"],
             from_agent_id=draft.from_agent_id,
-            to_agent_id=draft.to_agent_id,
+            to_agent_id=to,
             type=draft.type,
         )
-        return recipients
+        warning = reach(transaction, message, recipients)
+        result: dict[str, Any] = {"message_id": message_id, "recipients": recipients}
+        return result if warning is None else result | {"warning": warning}
 
-    return {"message_id": message_id, "recipients": ledger.transact(rule)}
+    return ledger.transact(rule)
 
 
-def get_inbox(ledger: Ledger, agent_id: str, since: int | None = None) -> dict[str, Any]:
-    """The messages that wait for an agent, oldest first; with `since`, those sent after that time in ms.
+def _id_of_key(draft: Draft) -> str:
+    """The id of the message that a sender's idempotency key stands for in a fleet; so it is found without search."""
+    named = json.dumps([draft.fleet_id, draft.from_agent_id, draft.idempotency_key])
+    return str(uuid5(_KEYS, named))
 
-    Raises:
-        Invalid: The agent's id is none anybody can have.
-    """
-    checked_name("agent_id", agent_id)
 
-    def query(view: View) -> dict[str, Any]:
-        waiting = (view.get("messages", message_id) for message_id in view.inbox(agent_id))
-        return {
-            "messages": [
-                message
-                for message in waiting
-                if message is not None and (since is None or message["timestamp"] > since)
-            ]
-        }
-
-    return ledger.read(query)
+def _same_message(known: Row, draft: Draft, to: str) -> dict[str, Any]:
+    stored = (known["to_agent_id"], known["type"], known["payload"], known.get("correlation_id"))
+    if stored != (to, draft.type, draft.payload, draft.correlation_id):
+        raise Conflict(f"idempotency_key {shown(draft.idempotency_key)} was used for another message; give a new one")
+    return {"message_id": known["id"], "recipients": recipients_of(known)}
 
 
 def _check_draft(draft: Draft) -> None:
@@ -94,11 +106,19 @@ def _check_draft(draft: Draft) -> None:
         raise Invalid("from_agent_id is '*'; a message comes from somebody")
     if draft.correlation_id is not None:
         checked_name("correlation_id", draft.correlation_id)
+    if draft.idempotency_key is not None:
+        checked_name("idempotency_key", draft.idempotency_key)
 
 
-def _recipients(view: View, draft: Draft) -> list[str]:
-    require_fleet(view, draft.fleet_id)
-    to = draft.to_agent_id
+def _addressee(view: View, draft: Draft) -> str:
+    """Whom a message is for: a role stands for the agent of the fleet that has it."""
+    named = draft.to_agent_id
+    if named in {ORCHESTRATOR, EVERYONE}:
+        return named
+    return agent_called(view, draft.fleet_id, "to_agent_id", named)
+
+
+def _recipients(view: View, draft: Draft, to: str) -> list[str]:
     sender = view.get("agents", draft.from_agent_id)
     if sender is not None and sender["fleet_id"] != draft.fleet_id:
         raise Invalid(f"fleet_id is not the fleet of from_agent_id, which is {sender['fleet_id']}; send it in that one")
@@ -112,7 +132,8 @@ def _recipients(view: View, draft: Draft) -> list[str]:
     agent = view.get("agents", to)
     if agent is None:
         raise Invalid(
-            f"to_agent_id {shown(to)} is no agent; name one by its id (see fleet_status), or '*', or 'orchestrator'"
+            f"to_agent_id {shown(to)} is no agent; name one by its id or its role (see fleet_status), or '*', or "
+            "'orchestrator'"
         )
     if agent["fleet_id"] != draft.fleet_id:
         raise Invalid(
@@ -121,11 +142,11 @@ def _recipients(view: View, draft: Draft) -> list[str]:
     return [to]
 
 
-def _new_message(message_id: str, draft: Draft, recipients: list[str]) -> Row:
+def _new_message(message_id: str, draft: Draft, to: str, recipients: list[str]) -> Row:
     row: Row = {
         "id": message_id,
         "from_agent_id": draft.from_agent_id,
-        "to_agent_id": draft.to_agent_id,
+        "to_agent_id": to,
         "fleet_id": draft.fleet_id,
         "type": str(draft.type),
         "payload": draft.payload,
@@ -134,6 +155,8 @@ def _new_message(message_id: str, draft: Draft, recipients: list[str]) -> Row:
     }
     if draft.correlation_id is not None:
         row["correlation_id"] = draft.correlation_id
-    if draft.to_agent_id == EVERYONE:
+    if to == EVERYONE:
         row["recipients"] = recipients
+    if draft.idempotency_key is not None:
+        row["idempotency_key"] = draft.idempotency_key
     return row

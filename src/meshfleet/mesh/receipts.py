@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from meshfleet.errors import Invalid, NotFound
@@ -10,6 +11,10 @@ from meshfleet.mesh.texts import LONGEST_PAYLOAD, checked_name, checked_text, sh
 from meshfleet.model import Row, now_ms, receipt_key, recipients_of
 
 ACK: Final = "ack"
+SEEN: Final = "seen"
+"""An agent has asked for the message and got it."""
+DELIVERED: Final = "delivered"
+"""The message stood in the prompt of an attempt that was started."""
 
 
 def ack_message(ledger: Ledger, agent_id: str, message_id: str) -> dict[str, Any]:
@@ -75,6 +80,19 @@ def get_receipts(ledger: Ledger, message_id: str) -> dict[str, Any]:
         return {"receipts": sorted(receipts, key=lambda receipt: (receipt["timestamp"], receipt["agent_id"]))}
 
     return ledger.read(query)
+
+
+def note_shown(transaction: Transaction, agent_id: str, message_ids: Iterable[str], action: str) -> None:
+    """Note that messages were put before an agent (`SEEN` or `DELIVERED`), where that is news."""
+    for message_id in message_ids:
+        message = transaction.get("messages", message_id)
+        if message is not None:
+            _write_receipt(transaction, message, agent_id, action, None)
+
+
+def was_put_before(view: View, message_id: str, agent_id: str) -> bool:
+    """Tell whether an agent has had a message before it, in its prompt or because it asked for it."""
+    return any(view.get("receipts", receipt_key(message_id, agent_id, done)) for done in (SEEN, DELIVERED, ACK))
 
 
 def _require_message(view: View, message_id: str) -> Row:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from meshfleet.errors import Conflict, Invalid
 from meshfleet.ledger import Ledger, Transaction, View
+from meshfleet.mesh.dormancy import was_never_called
 from meshfleet.mesh.fleets import require_fleet
 from meshfleet.mesh.lifecycle import moved, require_agent, settle_fleet
 from meshfleet.mesh.texts import LONGEST_PROMPT, checked_text
 from meshfleet.model import AgentStatus, Row, SupervisorRow, now_ms
 
 RESUMABLE = frozenset({AgentStatus.INTERRUPTED, AgentStatus.FAILED, AgentStatus.CANCELLED})
-GO_ON = "You were interrupted. Go on where you left off, and finish what you were asked to do."
-"""What an agent is told in the session it continues, where nobody says anything else."""
 
 
 def resume(
@@ -32,7 +30,7 @@ def resume(
         ledger: Where it is written.
         fleet_id: The fleet of which every agent that did not complete is to go on.
         agent_id: The one agent that is to.
-        prompt: What it is told; `GO_ON` by default, and after a fresh start nothing beyond its own prompt.
+        prompt: What it is told; by default to go on, and after a fresh start nothing beyond its own prompt.
         fresh: Begin a new session instead of continuing the old one.
         supervisor: Who is to start them; None leaves them to any.
 
@@ -56,7 +54,9 @@ def resume(
         agents = _to_resume(transaction, fleet_id, agent_id)
         _reopen(transaction, agents[0]["fleet_id"])
         for agent in agents:
-            row = _waiting_again(agent, prompt, fresh=fresh)
+            row = waiting_again(agent, prompt, fresh=fresh)
+            if agent_id is not None and was_never_called(agent):
+                row["called"] = True
             row.pop("supervisor", None)
             if supervisor is not None:
                 row["supervisor"] = dict(supervisor)
@@ -67,15 +67,6 @@ def resume(
         return [agent["id"] for agent in agents]
 
     return ledger.transact(rule)
-
-
-def how_it_goes_on(agent: Row) -> tuple[str, str | None]:
-    """The prompt of an agent's next attempt, and the session it continues, if any."""
-    continues: dict[str, Any] = agent.get("continues") or {}
-    said, session_id = continues.get("prompt"), continues.get("session_id")
-    if session_id is not None:
-        return said or GO_ON, session_id
-    return (f"{agent['prompt']}\n\n{said}" if said else agent["prompt"]), None
 
 
 def _to_resume(view: View, fleet_id: str | None, agent_id: str | None) -> list[Row]:
@@ -89,7 +80,8 @@ def _to_resume(view: View, fleet_id: str | None, agent_id: str | None) -> list[R
     else:
         fleet = require_fleet(view, fleet_id or "")
         agents = [agent for agent in view.agents_of(fleet["id"]) if agent["status"] in RESUMABLE]
-        if not agents:
+        # those that were never called are dormant again, if there is somebody to call them
+        if all(was_never_called(agent) for agent in agents):
             raise Conflict(f"fleet {fleet_id} has no agent that was interrupted, failed or was cancelled")
     for agent in agents:
         if "cwd" not in agent:
@@ -110,10 +102,11 @@ def _reopen(transaction: Transaction, fleet_id: str) -> None:
         transaction.put("fleets", fleet_id, {key: value for key, value in fleet.items() if key != "cancelled_at"})
 
 
-def _waiting_again(agent: Row, prompt: str | None, *, fresh: bool) -> Row:
+def waiting_again(agent: Row, prompt: str | None = None, *, fresh: bool = False) -> Row:
+    """The row of an agent that has ended, or ends right now, and is to be started again."""
     row = moved(agent, AgentStatus.PENDING) | {"attempts_before": int(agent.get("attempt", 0))}
     # it begins anew
-    for key in ("started_at", *(("session_id",) if fresh else ())):
+    for key in ("started_at", "pid", *(("session_id",) if fresh else ())):
         row.pop(key, None)
     continues: Row = {} if prompt is None else {"prompt": prompt}
     if row.get("session_id"):

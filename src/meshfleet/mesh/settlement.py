@@ -9,6 +9,7 @@ from meshfleet.errors import Conflict
 from meshfleet.ledger import Ledger, Transaction
 from meshfleet.mesh.lifecycle import end_agent, moved, require_agent, require_attempt
 from meshfleet.mesh.retries import backoff_ms, may_try_again, tries_of
+from meshfleet.mesh.waking import may_wake, unread_call, wake
 from meshfleet.model import AgentStatus, Reason, Row, TokensRow, attempt_key, now_ms
 
 LONGEST_OUTPUT: Final = 256 * 1024
@@ -112,6 +113,10 @@ def _settle_agent(transaction: Transaction, agent: Row, outcome: Outcome, retry_
         _retry(transaction, agent, outcome, backoff_ms(retry_base_ms, tries_of(agent)), now)
         return
     facts = {"output": last_words(outcome.output), **_failure(outcome), **_spent(agent, outcome)}
+    if outcome.ok and may_wake(transaction, agent) and (call := unread_call(transaction, agent)) is not None:
+        # it came too late for this attempt, and nobody would come back to it
+        wake(transaction, {**agent, **facts}, call)
+        return
     end_agent(transaction, agent, _end_of(outcome), facts, now)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -12,6 +12,7 @@ from typing import Final
 from meshfleet.errors import Invalid
 from meshfleet.mesh.supervision import LONGEST_TIMEOUT_MS
 from meshfleet.mesh.texts import LONGEST_PROMPT, checked_name, checked_text, shown
+from meshfleet.model import Start
 
 MOST_DEPTH: Final = 2
 """How many levels of fleets there may be where nothing else is set: an orchestrator's, and those its agents spawn."""
@@ -32,6 +33,9 @@ class AgentSpec:
         model: `provider/model`, if it is to be another than OpenCode is configured for.
         cwd: The folder it works in, if it is another than the fleet's; it has to exist.
         env: Variables it gets beside those of the server; kept in the ledger, and shown nowhere.
+        start: Whether it starts at once, or once a message for it has come.
+        after: The roles of those of its fleet that have to be complete before it starts.
+        wake: Whether a handoff, a question or a request for help wakes it once it has completed.
     """
 
     role: str
@@ -41,6 +45,9 @@ class AgentSpec:
     model: str | None = None
     cwd: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    start: str = Start.NOW
+    after: Sequence[str] = ()
+    wake: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,11 @@ def check_spec(spec: AgentSpec, place: str = "") -> None:
     if not spec.prompt.strip():
         raise Invalid(f"{place}prompt is blank; it has to say what the agent is to do")
     checked_text(f"{place}prompt", spec.prompt, LONGEST_PROMPT)
+    _check_equipment(spec, place)
+    _check_start(spec, place)
+
+
+def _check_equipment(spec: AgentSpec, place: str) -> None:
     if spec.agent is not None:
         checked_name(f"{place}agent", spec.agent)
         if spec.agent.startswith("-"):
@@ -94,6 +106,55 @@ def check_spec(spec: AgentSpec, place: str = "") -> None:
             raise Invalid(f"{place}cwd is {shown(spec.cwd)}; it has to be the absolute path of a folder that is there")
     for name, value in spec.env.items():
         _check_variable(f"{place}env", name, value)
+
+
+def _check_start(spec: AgentSpec, place: str) -> None:
+    if spec.start not in set(Start):
+        raise Invalid(f"{place}start is {shown(spec.start)}; it has to be one of {', '.join(Start)}")
+    if spec.start == Start.ON_MESSAGE and spec.after:
+        raise Invalid(f"{place}after can't go with start 'on_message': an agent waits for a message or for others")
+
+
+def order_of(specs: Sequence[AgentSpec]) -> list[list[int]]:
+    """The places of those that each agent of a fleet comes after.
+
+    Raises:
+        Invalid: A role is that of none or of several, agents wait for each other, or none would ever start.
+    """
+    places: dict[str, list[int]] = {}
+    for place, spec in enumerate(specs):
+        places.setdefault(spec.role, []).append(place)
+    order = []
+    for place, spec in enumerate(specs):
+        for role in spec.after:
+            if len(places.get(role, ())) != 1:
+                which = "more than one agent has" if role in places else "no agent of this fleet has"
+                raise Invalid(f"agents[{place}].after names {shown(role)}, a role that {which}; name one by one role")
+        order.append([places[role][0] for role in dict.fromkeys(spec.after)])
+    _refuse_cycles(specs, order)
+    if all(spec.start == Start.ON_MESSAGE or spec.after for spec in specs):
+        raise Invalid("no agent starts at once, so none ever would; leave start 'on_message' out for one")
+    return order
+
+
+def _refuse_cycles(specs: Sequence[AgentSpec], order: Sequence[Sequence[int]]) -> None:
+    left = dict(enumerate(order))
+    while free := [place for place, before in left.items() if not any(other in left for other in before)]:
+        for place in free:
+            del left[place]
+    if left:
+        raise Invalid(f"after goes in a circle: {_circle(specs, left)}; one of them has to start without the others")
+
+
+def _circle(specs: Sequence[AgentSpec], waiting: Mapping[int, Sequence[int]]) -> str:
+    """Agents that wait for each other, one after the other, by their roles."""
+    path = [next(iter(waiting))]
+    while True:
+        following = next(other for other in waiting[path[-1]] if other in waiting)
+        if following in path:
+            circle = [*path[path.index(following) :], following]
+            return " after ".join(shown(specs[place].role) for place in circle)
+        path.append(following)
 
 
 def _is_folder(path: str) -> bool:

@@ -8,6 +8,7 @@ from typing import Final
 
 from meshfleet.ledger import Ledger, Transaction, View
 from meshfleet.mesh.budgets import excess_of
+from meshfleet.mesh.dormancy import is_dormant
 from meshfleet.mesh.lifecycle import AT_WORK, attempt_of, begin_attempt, end_agent
 from meshfleet.mesh.retries import is_due
 from meshfleet.model import AgentStatus, Row, SupervisorRow, TokensRow, attempt_key, now_ms
@@ -54,7 +55,7 @@ def next_to_start(view: View, supervisor: SupervisorRow, now: int, *, of_anyone:
     for agent in view.agents_that_are(AgentStatus.PENDING):
         # what v0.9.0 left pending has no folder to run in, and nobody who remembers why
         mine = agent.get("supervisor", supervisor if of_anyone else None) == supervisor and "cwd" in agent
-        if not mine or agent["fleet_id"] in too_dear or not is_due(agent, now):
+        if not mine or agent["fleet_id"] in too_dear or not is_due(agent, now) or is_dormant(view, agent):
             continue
         if excess_of(view, agent["fleet_id"]) is None:
             return agent
@@ -230,7 +231,7 @@ def note_waiting(ledger: Ledger, supervisor: SupervisorRow, why: str) -> None:
         return [
             agent
             for agent in view.agents_that_are(AgentStatus.PENDING)
-            if "cwd" in agent and is_due(agent, now) and told_otherwise(agent)
+            if "cwd" in agent and is_due(agent, now) and told_otherwise(agent) and not is_dormant(view, agent)
         ]
 
     def rule(transaction: Transaction) -> None:

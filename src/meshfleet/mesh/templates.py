@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from meshfleet.errors import Invalid, NotFound
 from meshfleet.ledger import Ledger, Transaction, View
-from meshfleet.mesh.specs import AgentSpec, check_spec
+from meshfleet.mesh.specs import AgentSpec, check_spec, order_of
 from meshfleet.mesh.texts import checked_text, shown
-from meshfleet.model import Row, now_ms
+from meshfleet.model import Row, Start, now_ms
 
 MOST_AGENTS: Final = 32
 """Agents of a template."""
@@ -29,7 +29,7 @@ LONGEST_DESCRIPTION: Final = 65_536
 LARGEST_TEMPLATE: Final = 1_048_576 - 16_384
 """Bytes of a template's agents and description as JSON; what a file has beside them still fits into 1 MiB."""
 
-_AGENT_FIELDS: Final = ("role", "prompt", "agent")
+_AGENT_FIELDS: Final = ("role", "prompt", "agent", "start", "after", "wake")
 _HIGHEST: Final = "highest_version"
 """Field of a row that outlived a newer version of its name: the number of that one, never to be given again."""
 _DELETED: Final = "deleted_at"
@@ -181,10 +181,18 @@ def read_agents(value: object) -> list[AgentSpec]:
 
 def agents_as_json(specs: Iterable[AgentSpec]) -> list[Row]:
     """The agents as a template's row, a file and spawn_fleet have them."""
-    return [
-        {"role": spec.role, "prompt": spec.prompt} | ({} if spec.agent is None else {"agent": spec.agent})
-        for spec in specs
-    ]
+    return [_as_json(spec) for spec in specs]
+
+
+def _as_json(spec: AgentSpec) -> Row:
+    row: Row = {"role": spec.role, "prompt": spec.prompt}
+    if spec.agent is not None:
+        row["agent"] = spec.agent
+    if spec.start != Start.NOW:
+        row["start"] = str(spec.start)
+    if spec.after:
+        row["after"] = list(spec.after)
+    return row | ({"wake": True} if spec.wake else {})
 
 
 def check_template_name(argument: str, name: str) -> None:
@@ -216,6 +224,7 @@ def _check_agents(specs: Sequence[AgentSpec]) -> None:
     _check_count(len(specs))
     for place, spec in enumerate(specs):
         check_spec(spec, f"agents[{place}].")
+    order_of(specs)
 
 
 def _check_count(count: int) -> None:
@@ -228,14 +237,21 @@ def _read_agent(place: str, value: object) -> AgentSpec:
         raise Invalid(f"{place} is {shown(value)}; it has to be an object")
     for key in value:
         if key not in _AGENT_FIELDS:
-            raise Invalid(f"{place} has the unknown key {shown(key)}; an agent has role, prompt and maybe agent")
+            raise Invalid(f"{place} has the unknown key {shown(key)}; an agent has {', '.join(_AGENT_FIELDS)}")
     for field in ("role", "prompt"):
         if field not in value:
             raise Invalid(f"{place}.{field} is missing; every agent needs one")
-    for field, text in value.items():
+    for field in ("role", "prompt", "agent", "start"):
+        text = value.get(field, "")
         if not (isinstance(text, str) or (text is None and field == "agent")):
             raise Invalid(f"{place}.{field} is {shown(text)}; it has to be a string")
-    return AgentSpec(value["role"], value["prompt"], value.get("agent"))
+    after, wake = value.get("after", []), value.get("wake", False)
+    if not (isinstance(after, list) and all(isinstance(role, str) for role in after)):
+        raise Invalid(f"{place}.after is {shown(after)}; it has to be an array of roles")
+    if not isinstance(wake, bool):
+        raise Invalid(f"{place}.wake is {shown(wake)}; it has to be true or false")
+    start = value.get("start", Start.NOW)
+    return AgentSpec(value["role"], value["prompt"], value.get("agent"), start=start, after=tuple(after), wake=wake)
 
 
 def _key(name: str, version: int) -> str:

@@ -5,6 +5,7 @@ Nothing is changed. Damage of the files themselves is found by `meshfleet.ledger
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +15,7 @@ from typing import Final
 from meshfleet.errors import Invalid
 from meshfleet.ledger.salvage import Damage, salvage
 from meshfleet.ledger.state import State, View
+from meshfleet.mesh.inboxes import undeliverable
 from meshfleet.mesh.lifecycle import status_of_fleet
 from meshfleet.mesh.receipts import ACK
 from meshfleet.mesh.templates import TEMPLATE_NAME, is_standing, specs_of_template
@@ -223,6 +225,13 @@ def _check_attempts(view: View, state: State) -> Iterator[Finding]:
             yield _error("attempt-orphan", f"attempts {key}", f"its agent {attempt['agent_id']} does not exist")
 
 
+def _check_inboxes_of_the_ended(view: View, _: State) -> Iterator[Finding]:
+    lost = Counter((agent["id"], agent["role"], agent["status"]) for _, agent in undeliverable(view))
+    for (agent_id, role, status), count in lost.items():
+        what = f"{count} messages wait for it that it has not seen, and {role!r} is {status}"
+        yield _warning("undeliverable", f"agents {agent_id}", what, "resume it, or send them to another")
+
+
 def _check_fleets(view: View, _: State) -> Iterator[Finding]:
     for fleet in view.rows("fleets"):
         where = f"fleets {fleet['id']}"
@@ -230,7 +239,7 @@ def _check_fleets(view: View, _: State) -> Iterator[Finding]:
             yield _error("fleet-status", where, f"its status is {fleet['status']!r}")
             continue
         agents = view.agents_of(fleet["id"])
-        known = [AgentStatus(agent["status"]) for agent in agents if agent["status"] in set(AgentStatus)]
+        known = [agent for agent in agents if agent["status"] in set(AgentStatus)]
         status, ended = FleetStatus(fleet["status"]), fleet["status"] in {FleetStatus.COMPLETE, FleetStatus.FAILED}
         derived = status_of_fleet(known)
         if agents and status is not derived and not (status is FleetStatus.PENDING and derived is FleetStatus.RUNNING):
@@ -292,6 +301,7 @@ _CHECKS: Final[tuple[Callable[[View, State], Iterator[Finding]], ...]] = (
     _check_messages,
     _check_receipts,
     _check_inboxes,
+    _check_inboxes_of_the_ended,
     _check_templates,
     _check_capabilities,
     _check_outcomes,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from meshfleet.server import prompts
 from meshfleet.server.resources import KINDS
 from meshfleet.server.tool import Tool
-from meshfleet.server.tools import NARROWER_FOR_AGENTS, offered_tools
+from meshfleet.server.tools import FOR_AGENTS, TOOLS
 
 if TYPE_CHECKING:
     from mcp_types import Prompt
@@ -36,11 +36,11 @@ since the epoch, durations ms, ids UUIDs. Objects in results may have more field
 
 def reference() -> str:
     """The whole page."""
-    every, agents = offered_tools(in_agent_mode=False), offered_tools(in_agent_mode=True)
+    every = {**TOOLS, **{name: tool for name, tool in FOR_AGENTS.items() if name not in TOOLS}}
     parts = [
         _HEAD,
-        *_overview(every.values(), agents),
-        *(line for tool in every.values() for line in _tool(tool, for_agents=tool.name in agents)),
+        *_overview(every.values()),
+        *(line for tool in every.values() for line in _tool(tool)),
         *_resources(),
         *_prompts(),
     ]
@@ -72,22 +72,28 @@ def form(schema: dict[str, Any]) -> str:
             return str(schema.get("type", "any"))
 
 
-def _overview(tools: Iterable[Tool[Any]], agents: Iterable[str]) -> Iterator[str]:
-    yield "| tool | arguments | an agent's server has it too |\n| --- | --- | --- |\n"
+def _overview(tools: Iterable[Tool[Any]]) -> Iterator[str]:
+    yield "| tool | arguments | an agent's server has it |\n| --- | --- | --- |\n"
     for tool in tools:
         schema = _on_the_wire(tool)["inputSchema"]
         arguments = form(schema).strip("`{}") if schema.get("properties") else "none"
-        yield f"| [`{tool.name}`](#{tool.name}) | {arguments} | {'yes' if tool.name in agents else ''} |\n"
+        yield f"| [`{tool.name}`](#{tool.name}) | {arguments} | {_who_has(tool)} |\n"
     yield "\n"
 
 
-def _tool(tool: Tool[Any], *, for_agents: bool) -> Iterator[str]:
+def _who_has(tool: Tool[Any]) -> str:
+    if tool.name not in TOOLS:
+        return "only there"
+    return "yes" if tool.name in FOR_AGENTS else ""
+
+
+def _tool(tool: Tool[Any]) -> Iterator[str]:
     told = _on_the_wire(tool)
     yield f"## {tool.name}\n\n{told['description']}\n\n"
     yield from _arguments(told["inputSchema"])
     yield "| result | form |\n| --- | --- |\n"
     yield from (f"| {name} | {what} |\n" for name, what, _ in _rows(told["outputSchema"]))
-    effect = _effect(tool, for_agents=for_agents)
+    effect = _effect(tool)
     yield f"\n{effect}\n\n" if effect else "\n"
 
 
@@ -101,16 +107,20 @@ def _arguments(schema: dict[str, Any]) -> Iterator[str]:
     yield "\n"
 
 
-def _effect(tool: Tool[Any], *, for_agents: bool) -> str:
+def _effect(tool: Tool[Any]) -> str:
     hints = _on_the_wire(tool)["annotations"]
     told = ["It changes nothing."] if hints["readOnlyHint"] else []
     told += ["A repeat changes nothing more."] if hints["idempotentHint"] and not hints["readOnlyHint"] else []
     told += ["It ends or deletes something, so a client may ask first."] if hints["destructiveHint"] else []
     told += ["It starts processes that act for themselves."] if hints["openWorldHint"] else []
-    told += ["An agent's server has it too."] if for_agents else []
-    narrower = NARROWER_FOR_AGENTS.get(tool.name)
-    if narrower is not None:
-        told.append(f"There it takes {form(narrower.on_the_wire().input_schema)} only.")
+    agents_own = FOR_AGENTS.get(tool.name)
+    if agents_own is None:
+        return " ".join(told)
+    if tool.name not in TOOLS:
+        return " ".join([*told, "Only an agent's server has it."])
+    told.append("An agent's server has it too.")
+    if agents_own is not tool:
+        told.append(f"There it takes {form(agents_own.on_the_wire().input_schema)}.")
     return " ".join(told)
 
 

@@ -19,8 +19,8 @@ from meshfleet.agents.stream import EventStream
 from meshfleet.errors import Invalid, NotFound
 from meshfleet.ledger import Ledger, View
 from meshfleet.mesh.fleets import list_fleets
+from meshfleet.mesh.inboxes import Wanted, get_inbox
 from meshfleet.mesh.lifecycle import require_agent
-from meshfleet.mesh.messages import get_inbox
 from meshfleet.mesh.templates import get_fleet_template, list_fleet_templates
 from meshfleet.mesh.texts import shown
 from meshfleet.model import ORCHESTRATOR, AgentStatus, Row, attempt_key, is_own_id
@@ -195,7 +195,7 @@ class Library:
 def _inbox(library: Library, agent_id: str) -> str:
     if agent_id != ORCHESTRATOR:
         library.ledger.read(lambda view: require_agent(view, agent_id))
-    return _as_json({"agent_id": agent_id, **get_inbox(library.ledger, agent_id)})
+    return _as_json({"agent_id": agent_id, "messages": get_inbox(library.ledger, Wanted(agent_id))})
 
 
 def _as_json(value: Row) -> str:

@@ -11,9 +11,9 @@ from pathlib import Path
 import anyio
 
 from meshfleet.agents.supervisor import Supervisor
-from meshfleet.errors import Invalid
+from meshfleet.errors import Invalid, NotFound
 from meshfleet.ledger import Ledger
-from meshfleet.mesh.identity import Caller
+from meshfleet.mesh.identity import Caller, caller_of
 from meshfleet.mesh.texts import shown
 from meshfleet.server.app import build_server
 from meshfleet.server.push import Push
@@ -57,12 +57,15 @@ async def serve(settings: Settings, environ: Mapping[str, str], cwd: Path) -> No
 
 def _own_caller(ledger: Ledger, settings: Settings) -> Caller:
     agent_id = settings.agent_id
-    if agent_id is not None and ledger.read(lambda view: view.get("agents", agent_id)) is None:
+    if agent_id is None:
+        return Caller()
+    try:
+        return caller_of(ledger, agent_id)
+    except NotFound:
         raise Invalid(
             f"MESHFLEET_AGENT_ID is {shown(agent_id)}, which is no agent of {settings.data_file}; unset it, or set "
             "MESHFLEET_DATA_FILE to the ledger of that agent"
-        )
-    return Caller(agent_id)
+        ) from None
 
 
 def _look_at_the_user_s_words(context: Context) -> None:

@@ -75,7 +75,6 @@ class Tool(Generic[A]):
         result: The JSON schema of its result.
         call: Does it, without waiting for anything but the ledger; None where it waits.
         wait: Does it where it takes its time; it runs beside all other calls, and may be cancelled.
-        for_agents: Whether an agent's own server offers it too.
         read_only: Whether it leaves everything as it is.
         idempotent: Whether a repeat changes nothing more.
         destructive: Whether something is gone afterwards that can't be had back.
@@ -88,7 +87,6 @@ class Tool(Generic[A]):
     result: JsonObject
     call: Callable[[Context, A], JsonObject] | None = None
     wait: Callable[[Context, A, Report], Awaitable[JsonObject]] | None = None
-    for_agents: bool = True
     read_only: bool = False
     idempotent: bool = False
     destructive: bool = False

@@ -10,7 +10,12 @@ import pytest
 from meshfleet.errors import Invalid, NotFound
 from meshfleet.mesh.identity import Caller
 from meshfleet.server.tool import Context
-from meshfleet.server.tools.routing import RECORD_ROUTING_OUTCOME, REGISTER_CAPABILITY, ROUTE_WORK
+from meshfleet.server.tools.routing import (
+    RECORD_ROUTING_OUTCOME,
+    REGISTER_CAPABILITY,
+    REGISTER_OWN_CAPABILITY,
+    ROUTE_WORK,
+)
 from tests.mesh.fleets import bytes_of, fleet_of, open_ledger
 
 TOOLS = {tool.name: tool for tool in (REGISTER_CAPABILITY, ROUTE_WORK, RECORD_ROUTING_OUTCOME)}
@@ -82,9 +87,9 @@ def test_an_agent_registers_itself_only(ledger_file: Path) -> None:
     fleet_id, (agent, peer) = fleet_of(ledger, "A", "B")
     context = context_on(ledger_file, agent)
     said = {"fleet_id": fleet_id, "role": "DBA", "skills": ["sql"]}
-    assert REGISTER_CAPABILITY.run(context, {"agent_id": agent, **said}) == {"ok": True}
+    assert REGISTER_OWN_CAPABILITY.run(context, {"agent_id": agent, **said}) == {"ok": True}
     with pytest.raises(Invalid, match="you are agent"):
-        REGISTER_CAPABILITY.run(context, {"agent_id": peer, **said})
+        REGISTER_OWN_CAPABILITY.run(context, {"agent_id": peer, **said})
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,10 @@ from meshfleet.server.tools.schemas import FLAG, NUMBER, TEXT, TEXT_OR_NULL, arr
 class AttachPeer(Arguments):
     """Arguments of attach_agent as an agent has it."""
 
-    fleet_id: FleetId
-    role: Role
-    prompt: Prompt
+    role: str
+    prompt: str
     agent: PremadeAgent = None
+    fleet_id: Annotated[str | None, Field(description="Yours if left out")] = None
 
 
 class AttachAgent(Arguments):
@@ -52,7 +52,7 @@ def _attach_agent(context: Context, arguments: AttachAgent) -> JsonObject:
 
 
 def _attach_peer(context: Context, arguments: AttachPeer) -> JsonObject:
-    caller_id, fleet_id = context.caller.agent_id, arguments.fleet_id
+    caller_id, fleet_id = context.caller.agent_id, context.caller.in_fleet(arguments.fleet_id)
     if caller_id is not None:
         context.ledger.read(lambda view: require_own_fleet(view, caller_id, fleet_id))
     spec = AgentSpec(arguments.role, arguments.prompt, arguments.agent)
@@ -126,7 +126,6 @@ SET_FLEET_TIMEOUT = Tool(
     arguments=SetFleetTimeout,
     result=record({"ok": FLAG, "timeout_ms": NUMBER}),
     call=_set_fleet_timeout,
-    for_agents=False,
     idempotent=True,
 )
 

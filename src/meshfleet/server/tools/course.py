@@ -111,7 +111,6 @@ RESUME = Tool(
     arguments=Resume,
     result=record({"fleet_id": TEXT, "agent_ids": array(TEXT)}),
     call=_resume,
-    for_agents=False,
     open_world=True,
 )
 
@@ -150,6 +149,5 @@ AGENT_OUTPUT = Tool(
         }
     ),
     call=_agent_output,
-    for_agents=False,
     read_only=True,
 )

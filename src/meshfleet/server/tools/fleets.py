@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -22,6 +22,8 @@ PremadeAgent = Annotated[str | None, Field(description="Premade OpenCode agent t
 Model = Annotated[str | None, Field(description="provider/model, if not the configured one")]
 Folder = Annotated[str | None, Field(description="Absolute path of the folder it works in, if not this one")]
 Variables = Annotated[dict[str, str] | None, Field(description="Environment variables it gets; shown nowhere")]
+When = Literal["now", "on_message"]
+Roles = list[str]
 FleetName = Annotated[str | None, Field(description="What to call the fleet")]
 TimeLimit = Annotated[int | None, Field(description="Longest time an attempt may run, in milliseconds", ge=1)]
 Tries = Annotated[int | None, Field(description="How often each agent is tried; 3 if left out", ge=1, le=MOST_TRIES)]
@@ -32,14 +34,32 @@ IdempotencyKey = Annotated[
 
 
 class SpawnedAgent(Arguments):
-    """One agent of a new fleet."""
+    """One agent of a new fleet, as an agent spawns it."""
+
+    role: str
+    prompt: str
+    agent: PremadeAgent = None
+    start: When = "now"
+    after: Annotated[Roles, Field(description="Roles to be complete first")] = []  # noqa: RUF012 - frozen
+    wake: bool = False
+
+
+class DescribedAgent(Arguments):
+    """One agent of a new fleet, or of a template."""
 
     role: Role
     prompt: Prompt
     agent: PremadeAgent = None
+    start: Annotated[
+        When, Field(description="on_message: dormant until a message comes, which its prompt then has")
+    ] = "now"
+    after: Annotated[
+        Roles, Field(description="Roles of this fleet to be complete first; its prompt has their results")
+    ] = []  # noqa: RUF012 - frozen
+    wake: Annotated[bool, Field(description="Once complete, a handoff, question or request_help has it go on")] = False
 
 
-class EquippedAgent(SpawnedAgent):
+class EquippedAgent(DescribedAgent):
     """One agent of a new fleet, with what it is to work with."""
 
     model: Model = None
@@ -76,9 +96,21 @@ class OfFleet(Arguments):
     fleet_id: FleetId
 
 
-def specs_of(agents: Iterable[SpawnedAgent]) -> list[AgentSpec]:
+class OfOwnFleet(Arguments):
+    """The same as an agent has them."""
+
+    fleet_id: Annotated[str | None, Field(description="Yours if left out")] = None
+
+
+def specs_of(agents: Iterable[SpawnedAgent | DescribedAgent]) -> list[AgentSpec]:
     """The agents a caller asked for, as the rules take them."""
-    return [AgentSpec(agent.role, agent.prompt, agent.agent) for agent in agents]
+    return [
+        AgentSpec(
+            **{name: value for name, value in agent.model_dump().items() if value is not None}
+            | {"after": tuple(agent.after)}
+        )
+        for agent in agents
+    ]
 
 
 def start_fleet(context: Context, specs: Sequence[AgentSpec], options: FleetOptions | None = None) -> JsonObject:
@@ -108,11 +140,7 @@ def start_fleet(context: Context, specs: Sequence[AgentSpec], options: FleetOpti
 
 
 def _spawn_fleet(context: Context, arguments: SpawnFleet) -> JsonObject:
-    specs = [
-        replace(spec, model=agent.model, cwd=agent.cwd, env=agent.env or {})
-        for spec, agent in zip(specs_of(arguments.agents), arguments.agents, strict=True)
-    ]
-    return start_fleet(context, specs, FleetOptions(**arguments.model_dump(exclude={"agents"})))
+    return start_fleet(context, specs_of(arguments.agents), FleetOptions(**arguments.model_dump(exclude={"agents"})))
 
 
 def _spawn_subfleet(context: Context, arguments: SpawnSubfleet) -> JsonObject:
@@ -146,6 +174,15 @@ SPAWN_SUBFLEET = Tool(
     open_world=True,
 )
 
+
+def _fleet_status(context: Context, arguments: OfFleet | OfOwnFleet) -> JsonObject:
+    return fleet_status(context.ledger, context.caller.in_fleet(arguments.fleet_id))
+
+
+def _collect_results(context: Context, arguments: OfFleet | OfOwnFleet) -> JsonObject:
+    return collect_results(context.ledger, context.caller.in_fleet(arguments.fleet_id))
+
+
 FLEET_STATUS = Tool(
     name="fleet_status",
     description=(
@@ -154,7 +191,16 @@ FLEET_STATUS = Tool(
     ),
     arguments=OfFleet,
     result=record({"fleet": FLEET, "agents": array(AGENT)}),
-    call=lambda context, arguments: fleet_status(context.ledger, arguments.fleet_id),
+    call=_fleet_status,
+    read_only=True,
+)
+
+PEERS_FLEET_STATUS = Tool(
+    name="fleet_status",
+    description="How a fleet and each of its agents stand.",
+    arguments=OfOwnFleet,
+    result=FLEET_STATUS.result,
+    call=_fleet_status,
     read_only=True,
 )
 
@@ -181,7 +227,6 @@ LIST_FLEETS = Tool(
         }
     ),
     call=lambda context, _: list_fleets(context.ledger),
-    for_agents=False,
     read_only=True,
 )
 
@@ -208,6 +253,15 @@ COLLECT_RESULTS = Tool(
             ),
         }
     ),
-    call=lambda context, arguments: collect_results(context.ledger, arguments.fleet_id),
+    call=_collect_results,
+    read_only=True,
+)
+
+PEERS_COLLECT_RESULTS = Tool(
+    name="collect_results",
+    description="What each agent of a fleet said (output) or why it failed (error).",
+    arguments=OfOwnFleet,
+    result=COLLECT_RESULTS.result,
+    call=_collect_results,
     read_only=True,
 )

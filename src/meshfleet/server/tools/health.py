@@ -30,7 +30,6 @@ PING = Tool(
     arguments=NoArguments,
     result=record({"status": TEXT, "timestamp": TIME}),
     call=lambda _context, _arguments: {"status": "ok", "timestamp": now_ms()},
-    for_agents=False,
     read_only=True,
 )
 
@@ -49,6 +48,7 @@ GET_HEALTH = Tool(
             "agents": NUMBER,
             "messages": NUMBER,
             "capabilities": NUMBER,
+            "undeliverable": {**NUMBER, "description": "messages that wait for agents which ended without seeing them"},
             "events": NUMBER,
             "ledger_bytes": NUMBER,
             "events_log_bytes": NUMBER,
@@ -57,6 +57,5 @@ GET_HEALTH = Tool(
         }
     ),
     call=_get_health,
-    for_agents=False,
     read_only=True,
 )

@@ -41,6 +41,5 @@ SUBSCRIBE_INBOX = Tool(
     arguments=SubscribeInbox,
     result=record({"agent_id": TEXT, "stream_url": TEXT, "instructions": TEXT}),
     call=_subscribe_inbox,
-    for_agents=False,
     idempotent=True,
 )

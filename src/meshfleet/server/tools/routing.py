@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 from pydantic import Field
 
 from meshfleet.ledger import Ledger
-from meshfleet.mesh.identity import identify_agent
+from meshfleet.mesh.identity import agent_called, identify_agent
 from meshfleet.mesh.routing import LARGEST_TOP_N, Router, record_routing_outcome, register_capability, route_work
 from meshfleet.server.tool import Arguments, Context, JsonObject, Tool
 from meshfleet.server.tools.fleets import FleetId
@@ -26,6 +26,17 @@ class RegisterCapability(Arguments):
     skills: Annotated[list[str], Field(description="Names of what it can do, e.g. ['react', 'css']")]
     model: Annotated[str | None, Field(description="The model it runs")] = None
     context_window: Annotated[int | None, Field(description="Tokens that model takes", ge=1)] = None
+
+
+class RegisterOwnCapability(Arguments):
+    """Arguments of register_capability as an agent has it."""
+
+    skills: Annotated[list[str], Field(description="E.g. ['react', 'css']")]
+    role: str | None = None
+    model: str | None = None
+    context_window: Annotated[int | None, Field(ge=1)] = None
+    agent_id: str | None = None
+    fleet_id: str | None = None
 
 
 class RouteWork(Arguments):
@@ -50,8 +61,19 @@ class RecordRoutingOutcome(Arguments):
 
 
 def _register_capability(context: Context, arguments: RegisterCapability) -> JsonObject:
-    context.caller.acting_as("agent_id", arguments.agent_id)
-    return register_capability(context.ledger, **arguments.model_dump())
+    fleet_id, named = arguments.fleet_id, arguments.agent_id
+    agent_id = context.ledger.read(lambda view: agent_called(view, fleet_id, "agent_id", named))
+    return register_capability(context.ledger, **arguments.model_dump() | {"agent_id": agent_id})
+
+
+def _register_own_capability(context: Context, arguments: RegisterOwnCapability) -> JsonObject:
+    caller = context.caller
+    own = {
+        "agent_id": caller.acting_as("agent_id", arguments.agent_id),
+        "fleet_id": caller.in_fleet(arguments.fleet_id),
+        "role": arguments.role if arguments.role is not None else caller.role,
+    }
+    return register_capability(context.ledger, **arguments.model_dump() | own)
 
 
 def _route_work(context: Context, arguments: RouteWork) -> JsonObject:
@@ -85,6 +107,15 @@ REGISTER_CAPABILITY = Tool(
     arguments=RegisterCapability,
     result=record({"ok": FLAG}),
     call=_register_capability,
+    idempotent=True,
+)
+
+REGISTER_OWN_CAPABILITY = Tool(
+    name="register_capability",
+    description="Say what you can do, for route_work, where your role does not name it.",
+    arguments=RegisterOwnCapability,
+    result=REGISTER_CAPABILITY.result,
+    call=_register_own_capability,
     idempotent=True,
 )
 
@@ -133,5 +164,4 @@ RECORD_ROUTING_OUTCOME = Tool(
     arguments=RecordRoutingOutcome,
     result=record({"ok": FLAG, "agent_id": TEXT, "capability_key": TEXT, "success": FLAG}),
     call=lambda context, arguments: record_routing_outcome(context.ledger, **arguments.model_dump()),
-    for_agents=False,
 )

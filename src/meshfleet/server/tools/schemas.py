@@ -52,8 +52,8 @@ AGENT: Final = record(
     {
         "condition": {
             **TEXT,
-            "description": "of one at work: retrying, queued, stopping, stalled (it neither says nor does anything), "
-            "or unsupervised (it goes on, but whoever looked after it is gone)",
+            "description": "of one at work: dormant (not called yet), retrying, queued, stopping, stalled (it neither "
+            "says nor does anything), or unsupervised (it goes on, but whoever looked after it is gone)",
         },
         "waiting_for": {**TEXT, "description": "what its start waits for"},
         "retry_at": {**TIME, "description": "when its next attempt is due, ms since the epoch"},
@@ -68,6 +68,10 @@ AGENT: Final = record(
         "attempt": NUMBER,
         "model": TEXT,
         "cwd": TEXT,
+        "start": TEXT,
+        "after": array(TEXT),
+        "wake": FLAG,
+        "wakes": NUMBER,
     },
 )
 MESSAGE: Final = record(

@@ -20,8 +20,8 @@ from meshfleet.mesh.templates import (
     specs_of_template,
 )
 from meshfleet.server.tool import Arguments, Context, JsonObject, NoArguments, Tool
-from meshfleet.server.tools.fleets import SpawnedAgent, specs_of, start_fleet
-from meshfleet.server.tools.schemas import NUMBER, TEXT, TEXT_OR_NULL, TIME, array, record
+from meshfleet.server.tools.fleets import DescribedAgent, specs_of, start_fleet
+from meshfleet.server.tools.schemas import FLAG, NUMBER, TEXT, TEXT_OR_NULL, TIME, array, record
 
 # the rule refuses what a model does in spite of these, in words that say what would be right
 _NAME_FORM = {"pattern": f"^{TEMPLATE_NAME.pattern}$"}
@@ -32,7 +32,16 @@ TEMPLATE = record(
     {"name": TEXT, "agents": array({"type": "object"}), "version": NUMBER},
     {"description": TEXT_OR_NULL, "created_at": TIME},
 )
-SPEC = record({"agents": array(record({"role": TEXT, "prompt": TEXT}, {"agent": TEXT}))})
+SPEC = record(
+    {
+        "agents": array(
+            record(
+                {"role": TEXT, "prompt": TEXT},
+                {"agent": TEXT, "start": TEXT, "after": array(TEXT), "wake": FLAG},
+            )
+        )
+    }
+)
 
 
 class SaveFleetTemplate(Arguments):
@@ -40,7 +49,7 @@ class SaveFleetTemplate(Arguments):
 
     name: Annotated[str, Field(description="Its name", json_schema_extra=_NAME_FORM)]
     agents: Annotated[
-        list[SpawnedAgent],
+        list[DescribedAgent],
         Field(description="The agents, as for spawn_fleet", min_length=1, json_schema_extra={"maxItems": MOST_AGENTS}),
     ]
     description: Annotated[str | None, Field(description="What it is for")] = None
@@ -125,7 +134,6 @@ SAVE_FLEET_TEMPLATE = Tool(
     arguments=SaveFleetTemplate,
     result=record({"template": TEMPLATE}),
     call=_save,
-    for_agents=False,
 )
 
 LIST_FLEET_TEMPLATES = Tool(
@@ -134,7 +142,6 @@ LIST_FLEET_TEMPLATES = Tool(
     arguments=NoArguments,
     result=record({"templates": array(TEMPLATE)}),
     call=lambda context, _: list_fleet_templates(context.ledger),
-    for_agents=False,
     read_only=True,
 )
 
@@ -144,7 +151,6 @@ GET_FLEET_TEMPLATE = Tool(
     arguments=OfTemplateVersion,
     result=record({"template": TEMPLATE}),
     call=lambda context, arguments: get_fleet_template(context.ledger, arguments.name, arguments.version),
-    for_agents=False,
     read_only=True,
 )
 
@@ -154,7 +160,6 @@ LIST_FLEET_TEMPLATE_VERSIONS = Tool(
     arguments=OfTemplate,
     result=record({"name": TEXT, "versions": array(TEMPLATE)}),
     call=lambda context, arguments: list_fleet_template_versions(context.ledger, arguments.name),
-    for_agents=False,
     read_only=True,
 )
 
@@ -167,7 +172,6 @@ DELETE_FLEET_TEMPLATE = Tool(
     arguments=DeleteFleetTemplate,
     result=record({"name": TEXT, "deleted": array(NUMBER)}),
     call=lambda context, arguments: delete_fleet_template(context.ledger, arguments.name, arguments.version),
-    for_agents=False,
     destructive=True,
 )
 
@@ -180,7 +184,6 @@ EXPORT_FLEET_TEMPLATE = Tool(
     arguments=ExportFleetTemplate,
     result=record({"name": TEXT, "version": NUMBER, "file_path": TEXT}),
     call=_export,
-    for_agents=False,
 )
 
 IMPORT_FLEET_TEMPLATE = Tool(
@@ -192,7 +195,6 @@ IMPORT_FLEET_TEMPLATE = Tool(
     arguments=ImportFleetTemplate,
     result=record({"template": TEMPLATE}),
     call=_import,
-    for_agents=False,
 )
 
 SPAWN_FROM_TEMPLATE = Tool(
@@ -204,6 +206,5 @@ SPAWN_FROM_TEMPLATE = Tool(
     arguments=SpawnFromTemplate,
     result=record({"spec": SPEC}, {"fleet_id": TEXT, "agent_ids": array(TEXT)}),
     call=_spawn,
-    for_agents=False,
     open_world=True,
 )

@@ -32,6 +32,9 @@ _ROOM_PER_ID: Final = 200
 """How many bytes an inbox may have for each id in it; one that has only grown has less than half of that."""
 _INDEXED: Final = {"agents": ("fleet_id", "status"), "messages": ("fleet_id",), "receipts": ("message_id",)}
 
+Version = tuple[int, int]
+"""Two equal ones mean that nothing has changed in between, whoever wrote: the last transaction, of which lineage."""
+
 _NOTHING: Final[Mapping[str, None]] = MappingProxyType({})
 
 
@@ -187,6 +190,11 @@ class View:
     def __init__(self, state: State, seq: int) -> None:
         self._state = state
         self.seq = seq
+
+    @property
+    def version(self) -> Version:
+        """Which state this is of all that the ledger has had."""
+        return self.seq, self._state.lineage
 
     @property
     def schema_version(self) -> int:

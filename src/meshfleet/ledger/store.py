@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 
 from meshfleet.errors import Conflict, MeshfleetError
 from meshfleet.ledger import journal, snapshot
+from meshfleet.ledger.bells import Belfry
 from meshfleet.ledger.compaction import Compactor, compact, establish
 from meshfleet.ledger.events import EventLog
 from meshfleet.ledger.files import Files, make_private_folder
@@ -50,6 +51,7 @@ class Ledger:
     ) -> None:
         self.data_file = data_file
         self.events = EventLog(beside(data_file, "events.log"))
+        self._belfry = Belfry(data_file)
         self._replica = Replica(data_file, files or Files())
         self._durability = durability
         self._lock_timeout_ms = lock_timeout_ms
@@ -108,6 +110,8 @@ class Ledger:
                 self._replica.sync()
             if transaction.operations:
                 self._compactor.written()
+        if transaction.operations:
+            self._belfry.ring_for(transaction.operations)
         for name, fields in transaction.events:
             self.events.append(name, **fields)
         return result

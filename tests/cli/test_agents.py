@@ -219,11 +219,11 @@ def test_wait_for_any_returns_when_the_next_agent_has_ended(
     assert len(start_all(ledger)) == 3
     settle_attempt(ledger, first, 1, Outcome(ok=True, output="before"))
 
-    async def until_the_second_ends(own: Ledger, done: Condition) -> None:
+    async def until_the_second_ends(own: Ledger, done: Condition, topic: str) -> None:
         # what is waited for is settled once it is waited for
         assert not own.read(done)
         settle_attempt(ledger, second, 1, Outcome(ok=True, output="next"))
-        await until(own, done)
+        await until(own, done, topic)
 
     monkeypatch.setenv("MESHFLEET_DATA_FILE", str(shell.ledger_file))
     monkeypatch.setattr(agents, "until", until_the_second_ends)

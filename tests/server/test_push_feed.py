@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +16,7 @@ from meshfleet.ledger.state import State
 from meshfleet.mesh.messages import Draft, send_message
 from meshfleet.mesh.receipts import ack_message, write_receipt
 from meshfleet.model import EVERYONE, ORCHESTRATOR, Row, receipt_key
-from meshfleet.server.push_feed import Event, Feed, Position, Watch, pieces
+from meshfleet.server.push_feed import Event, Feed, Position, pieces
 from tests.mesh.fleets import fleet_of, open_ledger, send
 
 Told = tuple[str, str]
@@ -230,30 +229,3 @@ def test_many_small_events_go_out_together_and_a_large_one_alone() -> None:
     assert b"".join(sent) == small.encoded() * 2000
     assert list(pieces([large, large])) == [large.encoded()] * 2
     assert list(pieces([])) == []
-
-
-class CountingLedger(Ledger):
-    reads = 0
-
-    def read(self, query: Any) -> Any:
-        self.reads += 1
-        return super().read(query)
-
-
-@pytest.mark.anyio
-async def test_the_ledger_is_looked_at_only_while_somebody_reads(ledger_file: Path) -> None:
-    ledger = CountingLedger(ledger_file)
-    watch = Watch(ledger, interval_s=0.001)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(watch.run)
-        await anyio.sleep(0.02)
-        assert ledger.reads == 0
-        for _ in range(2):
-            with watch.reading(), anyio.fail_after(5):
-                await watch.changed.wait()
-            before = ledger.reads
-            assert before
-            await anyio.sleep(0.02)
-            assert ledger.reads <= before + 1
-        tasks.cancel_scope.cancel()
-    ledger.close()

@@ -24,7 +24,7 @@ from tests.server.push_readers import pushing, reading, stuck_reader
 from tests.server.serving import wait_until
 
 EVERY_INTERFACE: Final = "0.0.0.0"  # noqa: S104  # that is what is tried
-QUICK: Final = Pace(look_s=0.01, comment_s=0.05, stall_s=0.2)
+QUICK: Final = Pace(comment_s=0.05, stall_s=0.2)
 
 
 def test_the_contract_s_figures_are_the_real_ones() -> None:
@@ -54,7 +54,7 @@ def test_a_busy_stream_has_its_comments_too(ledger_file: Path) -> None:
 
 
 def test_a_reader_that_takes_nothing_is_dropped_and_the_others_hear_everything(ledger_file: Path) -> None:
-    pace = Pace(look_s=0.01, stall_s=0.2)
+    pace = Pace(stall_s=0.2)
     with pushing(ledger_file, pace) as server:
         fleet_id, _ = fleet_of(server.ledger, "A")
         url = server.subscribe(ORCHESTRATOR)
@@ -81,7 +81,7 @@ def received_until_reset(sock: socket.socket) -> int:
 
 
 def test_a_slow_reader_that_keeps_reading_is_not_dropped(ledger_file: Path) -> None:
-    pace = Pace(look_s=0.01, stall_s=0.2)
+    pace = Pace(stall_s=0.2)
     with pushing(ledger_file, pace) as server:
         fleet_id, _ = fleet_of(server.ledger, "A")
         url = server.subscribe(ORCHESTRATOR)

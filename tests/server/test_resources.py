@@ -26,6 +26,8 @@ from mcp_types import (
 from mcp_types.version import LATEST_MODERN_VERSION
 
 from meshfleet.ledger import Ledger
+from meshfleet.ledger.state import Version
+from meshfleet.ledger.watching import Watch
 from meshfleet.mesh.fleets import fleet_status, list_fleets
 from meshfleet.mesh.identity import Caller
 from meshfleet.mesh.receipts import ack_message
@@ -384,15 +386,15 @@ class CountingLibrary(Library):
 
     looks = 0
 
-    def seq(self) -> int:
+    def version(self) -> Version:
         self.looks += 1
-        return super().seq()
+        return super().version()
 
 
 @pytest.mark.slow
 async def test_nobody_looks_at_the_ledger_unless_somebody_wants_to_hear(ledger_file: Path) -> None:
     library = CountingLibrary(open_ledger(ledger_file))
-    subscriptions = Subscriptions(library, anyio.CapacityLimiter(1))
+    subscriptions = Subscriptions(library, anyio.CapacityLimiter(1), Watch())
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(subscriptions.watch)
         await anyio.sleep(2 * LOOK_S)

@@ -8,6 +8,8 @@ from pathlib import Path
 import anyio
 import pytest
 
+from meshfleet.ledger.state import Version
+from meshfleet.ledger.watching import Watch
 from meshfleet.mesh.specs import AgentSpec
 from meshfleet.mesh.templates import TemplateDraft, delete_fleet_template, save_fleet_template
 from meshfleet.server.resources import Library
@@ -90,7 +92,7 @@ class BrokenLibrary(Library):
 
     looks = 0
 
-    def seq(self) -> int:
+    def version(self) -> Version:
         self.looks += 1
         raise RuntimeError("nobody foresaw this")
 
@@ -101,7 +103,7 @@ async def test_a_look_that_fails_is_told_once_on_the_log_and_ends_nothing(
     ledger_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     library = BrokenLibrary(open_ledger(ledger_file))
-    subscriptions = Subscriptions(library, anyio.CapacityLimiter(1))
+    subscriptions = Subscriptions(library, anyio.CapacityLimiter(1), Watch())
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(subscriptions.watch)
         async with subscriptions._wanting(["meshfleet://fleets"]):

@@ -10,7 +10,9 @@ from typing import Any
 import anyio
 import pytest
 
-from meshfleet.ledger import Ledger
+from meshfleet.errors import Busy
+from meshfleet.ledger import Ledger, View
+from meshfleet.ledger.watching import Watch
 from meshfleet.mesh.identity import Caller
 from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.waiting import MOST_OUTPUT
@@ -18,7 +20,10 @@ from meshfleet.server import waits
 from meshfleet.server.app import run_tool, run_waiting_tool
 from meshfleet.server.tool import Context
 from meshfleet.server.tools import TOOLS
-from tests.mesh.fleets import fleet_of, open_ledger, start_all, supervisor
+from meshfleet.server.waits import MOST_AT_ONCE, Waits
+from meshfleet.settings import beside
+from tests.mesh.fleets import fleet_of, open_ledger, send, start_all, supervisor
+from tests.server.serving import PATIENCE_S
 
 pytestmark = pytest.mark.anyio
 
@@ -125,6 +130,122 @@ async def test_a_waiting_tool_that_fails_inside_is_a_refusal(context: Context) -
 async def test_a_wait_for_no_fleet_is_refused_and_makes_room(context: Context) -> None:
     for _ in range(40):
         assert "is no fleet" in str((await wait(context, fleet_id="nowhere"))["error"])
+
+
+# -- what any tool can wait for -------------------------------------------------------------------------------------
+
+
+async def messages_for(
+    context: Context, agent_id: str, timeout_ms: int = 50_000, asked: list[int] | None = None
+) -> int:
+    """How many messages wait for an agent, once there is one."""
+
+    def query(view: View) -> int:
+        found = len(view.inbox(agent_id))
+        if asked is not None:
+            asked.append(found)
+        return found
+
+    return await context.waits.look_until(context.ledger, agent_id, query, bool, timeout_ms, report=silently, words=str)
+
+
+@pytest.fixture
+def unpolled(ledger: Ledger, tmp_path: Path) -> Context:
+    """A server's context whose calls have everything rung to them."""
+    return Context(ledger, Caller(), None, {}, tmp_path, waits=Waits(Watch(poll_s=3600)))
+
+
+async def until_it_waits(context: Context, topic: str, count: int = 1) -> None:
+    with anyio.fail_after(PATIENCE_S):
+        while (found := context.waits.watch._topics.get((context.ledger.data_file, topic))) is None or (
+            # the first of them has looked, and has nothing left to do but to hear
+            found.listeners < count or not found.armed
+        ):
+            await anyio.sleep(0.001)
+
+
+def bells_in(ledger: Ledger) -> list[Path]:
+    return list(beside(ledger.data_file, "waiters").glob("*/*"))
+
+
+async def test_a_wait_returns_once_another_process_commits_without_a_look_in_between(
+    unpolled: Context, ledger: Ledger
+) -> None:
+    fleet_id, (agent_id,) = fleet_of(ledger, "A", by=supervisor())
+    elsewhere = open_ledger(ledger.data_file)
+    said: list[dict[str, Any]] = []
+
+    async def ask() -> None:
+        said.append(await wait(unpolled, fleet_id=fleet_id))
+
+    with anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask)
+            await until_it_waits(unpolled, fleet_id)
+            start_all(elsewhere)
+            settle_attempt(elsewhere, agent_id, 1, Outcome(ok=True, output="done"))
+    assert [one["ended"][0]["output"] for one in said] == ["done"]
+    assert bells_in(ledger) == []
+
+
+async def test_what_is_there_at_once_is_answered_without_a_bell(unpolled: Context, ledger: Ledger) -> None:
+    fleet_id, (agent_id,) = fleet_of(ledger, "A")
+    send(ledger, fleet_id, agent_id)
+    beside(ledger.data_file, "waiters").touch()
+    asked: list[int] = []
+    assert await messages_for(unpolled, agent_id, asked=asked) == 1
+    assert asked == [1]
+
+
+async def test_nothing_is_asked_while_others_are_sent_to(unpolled: Context, ledger: Ledger) -> None:
+    fleet_id, (one, other) = fleet_of(ledger, "A", "B")
+    asked: list[int] = []
+    with anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(messages_for, unpolled, one, 50_000, asked)
+            await until_it_waits(unpolled, one)
+            for _ in range(20):
+                send(ledger, fleet_id, other)
+                assert await messages_for(unpolled, other) > 0
+            send(ledger, fleet_id, one)
+    assert asked == [0, 1]
+
+
+async def test_a_call_that_is_cancelled_leaves_no_bell_and_makes_room(unpolled: Context, ledger: Ledger) -> None:
+    fleet_id, (agent_id,) = fleet_of(ledger, "A")
+    for _ in range(2):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(MOST_AT_ONCE):
+                tasks.start_soon(messages_for, unpolled, agent_id)
+            await until_it_waits(unpolled, agent_id, MOST_AT_ONCE)
+            assert len(bells_in(ledger)) == 1
+            with pytest.raises(Busy, match="16 calls of this session wait already"):
+                await messages_for(unpolled, agent_id)
+            tasks.cancel_scope.cancel()
+        assert bells_in(ledger) == []
+    send(ledger, fleet_id, agent_id)
+    assert await messages_for(unpolled, agent_id) == 1
+
+
+async def test_all_are_answered_with_what_there_is_once_the_client_has_said_its_last_word(
+    unpolled: Context, ledger: Ledger
+) -> None:
+    _, (agent_id,) = fleet_of(ledger, "A")
+    with anyio.fail_after(PATIENCE_S):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(3):
+                tasks.start_soon(messages_for, unpolled, agent_id)
+            await until_it_waits(unpolled, agent_id, 3)
+            unpolled.waits.end()
+        assert await messages_for(unpolled, agent_id) == 0
+    assert bells_in(ledger) == []
+
+
+async def test_a_call_ends_in_time_though_nothing_rings(unpolled: Context, ledger: Ledger) -> None:
+    _, (agent_id,) = fleet_of(ledger, "A")
+    with anyio.fail_after(PATIENCE_S):
+        assert await messages_for(unpolled, agent_id, timeout_ms=20) == 0
+    assert bells_in(ledger) == []
 
 
 @pytest.mark.parametrize("tool", TOOLS)

@@ -12,6 +12,8 @@ from meshfleet.agents.opencode import find_opencode
 from meshfleet.agents.standing import Gone
 from meshfleet.agents.supervisor import Supervisor
 from meshfleet.ledger import Ledger, View
+from meshfleet.ledger.bells import ANYTHING
+from meshfleet.ledger.watching import Sight, Watch
 from meshfleet.mesh.lifecycle import AT_WORK
 from meshfleet.model import Row
 from meshfleet.settings import Settings
@@ -36,7 +38,13 @@ async def is_left_alone(ledger: Ledger, agent_ids: Collection[str]) -> bool:
 
 
 async def supervise_until(
-    ledger: Ledger, settings: Settings, environ: Mapping[str, str], done: Condition, *, starts: bool = True
+    ledger: Ledger,
+    settings: Settings,
+    environ: Mapping[str, str],
+    done: Condition,
+    topic: str = ANYTHING,
+    *,
+    starts: bool = True,
 ) -> None:
     """Supervise in this process until something holds; agents that have not ended by then go on.
 
@@ -45,6 +53,7 @@ async def supervise_until(
         settings: What a supervisor goes by.
         environ: What the agents' environment is made from.
         done: Holds at the end.
+        topic: The fleet on whose row that depends, where it does.
         starts: Whether agents are to be started, for which there has to be an OpenCode.
 
     Raises:
@@ -55,19 +64,16 @@ async def supervise_until(
     supervisor = Supervisor(ledger, settings, environ, starts=starts)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(supervisor.run)
-        await until(ledger, done)
+        await until(ledger, done, topic)
         tasks.cancel_scope.cancel()
 
 
-async def until(ledger: Ledger, done: Condition) -> None:
-    """Return once something holds of the ledger, which is looked at when it has changed."""
-    seen = -1
-    while True:
-        seq = await to_thread.run_sync(ledger.read, lambda view: view.seq)
-        if seq != seen and await to_thread.run_sync(ledger.read, done):
-            return
-        seen = seq
-        await anyio.sleep(LOOK_S)
+async def until(ledger: Ledger, done: Condition, topic: str = ANYTHING) -> None:
+    """Return once something holds of the ledger, which is looked at when something of the topic has changed."""
+    sight = Sight(ledger, done)
+    with Watch().listening(ledger.data_file, topic) as news:
+        while not await to_thread.run_sync(sight.take):
+            await news.next()
 
 
 def _left_alone(ledger: Ledger, agent_ids: Collection[str]) -> bool:

@@ -99,7 +99,7 @@ def see_through(ledger: Ledger, settings: Settings, fleet_id: str, agent_ids: li
         return require_fleet(view, fleet_id)["status"] in {FleetStatus.COMPLETE, FleetStatus.FAILED}
 
     try:
-        anyio.run(supervise_until, ledger, settings, dict(os.environ), has_ended)
+        anyio.run(supervise_until, ledger, settings, dict(os.environ), has_ended, fleet_id)
     except Unavailable as error:
         raise Unavailable(f"{error}; until then {counted(len(agent_ids), 'agents')} waiting") from None
     status = ledger.read(partial(require_fleet, fleet_id=fleet_id))["status"]
@@ -117,7 +117,7 @@ def wait(name: str, *, for_any: bool, timeout_s: float | None, as_json: bool) ->
         def is_there(view: View) -> bool:
             return endings_since(view, fleet_id, cursor).is_what(which)
 
-        anyio.run(_wait_until, ledger, is_there, timeout_s)
+        anyio.run(_wait_until, ledger, is_there, fleet_id, timeout_s)
         found = ledger.read(lambda view: _all_endings(view, fleet_id, cursor))
     in_time = found.is_what(which)
     _print_endings(found, timed_out=not in_time, as_json=as_json)
@@ -148,9 +148,9 @@ async def _see_stopped(ledger: Ledger, settings: Settings, agent_ids: list[str])
     await supervise_until(ledger, settings, dict(os.environ), have_ended, starts=False)
 
 
-async def _wait_until(ledger: Ledger, done: Condition, timeout_s: float | None) -> None:
+async def _wait_until(ledger: Ledger, done: Condition, fleet_id: str, timeout_s: float | None) -> None:
     with anyio.move_on_after(timeout_s):
-        await until(ledger, done)
+        await until(ledger, done, fleet_id)
 
 
 def _already(view: View, fleet_id: str, which: Until) -> int:

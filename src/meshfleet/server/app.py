@@ -80,7 +80,7 @@ def build_server(context: Context) -> Server[Any]:
     )
     server.middleware.append(_name_wrong_params)
     if agent_id is None:
-        offer_resources_and_prompts(server, context.ledger)
+        offer_resources_and_prompts(server, context.ledger, context.waits.watch)
     return server
 
 

@@ -40,6 +40,7 @@ from pydantic import BaseModel
 
 from meshfleet.errors import Invalid, MeshfleetError, NotFound
 from meshfleet.ledger import Ledger
+from meshfleet.ledger.watching import Watch
 from meshfleet.mesh.texts import shown
 from meshfleet.server import prompts
 from meshfleet.server.resources import Library, templates
@@ -60,9 +61,9 @@ RESOURCE_NOT_FOUND: Final = -32002
 _Request = ServerRequestContext[Subscriptions, Any]
 
 
-def offer_resources_and_prompts(server: Server[Any], ledger: Ledger) -> None:
+def offer_resources_and_prompts(server: Server[Any], ledger: Ledger, watch: Watch) -> None:
     """Have a server that is not running yet answer for the resources of a ledger, and for the prompts."""
-    offers = _Offers(ledger)
+    offers = _Offers(ledger, watch)
     server.lifespan = offers.one_connection
     _add(server, "resources/list", PaginatedRequestParams, offers.list_resources)
     _add(server, "resources/templates/list", PaginatedRequestParams, offers.list_templates)
@@ -76,15 +77,16 @@ def offer_resources_and_prompts(server: Server[Any], ledger: Ledger) -> None:
 
 
 class _Offers:
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, watch: Watch) -> None:
         self._library = Library(ledger)
+        self._watch = watch
         # not the tools' turn: reading what an agent has said so far may take a while
         self._turn = anyio.CapacityLimiter(1)
 
     @asynccontextmanager
     async def one_connection(self, _: Server[Any]) -> AsyncGenerator[Subscriptions]:
         """Look after what one connection wants to hear of."""
-        subscriptions = Subscriptions(self._library, self._turn)
+        subscriptions = Subscriptions(self._library, self._turn, self._watch)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(subscriptions.watch)
             yield subscriptions

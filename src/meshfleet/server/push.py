@@ -19,10 +19,10 @@ from anyio.abc import SocketAttribute
 
 from meshfleet.errors import Unavailable
 from meshfleet.ledger import Ledger
+from meshfleet.ledger.watching import Watch
 from meshfleet.mesh.identity import identify_agent
 from meshfleet.mesh.texts import shown
 from meshfleet.model import ORCHESTRATOR
-from meshfleet.server.push_feed import LOOK_INTERVAL_S
 from meshfleet.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,12 +44,10 @@ class Pace:
     """How patient push is, in seconds.
 
     Attributes:
-        look_s: Between two looks at the ledger.
         comment_s: Between two comments on a stream.
         stall_s: How long a reader may take nothing before it is dropped.
     """
 
-    look_s: float = LOOK_INTERVAL_S
     comment_s: float = COMMENT_INTERVAL_S
     stall_s: float = STALL_S
 
@@ -95,12 +93,16 @@ class Push:
         ledger: Where the messages are.
         settings: Where to listen.
         pace: How patient to be.
+        watch: What tells of changes of the ledger; by default one of its own.
     """
 
-    def __init__(self, ledger: Ledger, settings: Settings, pace: Pace | None = None) -> None:
+    def __init__(
+        self, ledger: Ledger, settings: Settings, pace: Pace | None = None, *, watch: Watch | None = None
+    ) -> None:
         self._ledger = ledger
         self._settings = settings
         self._pace = pace or Pace()
+        self._watch = watch or Watch()
         self._tokens: dict[str, str] = {}
         self._open: set[SocketListener | SocketStream] = set()
         self._one_at_a_time = anyio.Lock()
@@ -150,8 +152,7 @@ class Push:
         bound = listener.extra(SocketAttribute.local_address)  # noqa: S610  # Django has one of this name
         ip, port = cast("tuple[str, int]", bound)
         address = Address(ip, port, self._settings.sse_host)
-        streams = streams_of(self._ledger, address, self._tokens, self._pace)
-        tasks.start_soon(streams.watch.run)
+        streams = streams_of(self._ledger, address, self._tokens, self._pace, self._watch)
         tasks.start_soon(self._accept, listener, streams, tasks)
         return address
 

@@ -1,4 +1,4 @@
-"""What readers of inbox streams are told, and when there is news; the HTTP around it is push_http.py's and push.py's.
+"""What readers of inbox streams are told; when is push_stream.py's concern, and the HTTP around it push_http.py's.
 
 Nothing is kept for a reader: what it has yet to be told is read from the ledger, whose messages and receipts stay in
 the order they were written. So a slow reader costs no memory, and an event's id is good after a restart.
@@ -7,29 +7,16 @@ the order they were written. So a slow reader costs no memory, and an event's id
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Generator, Iterable, Iterator, Reversible
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Reversible
 from itertools import takewhile
 from typing import Final, NamedTuple, cast
 from urllib.parse import quote, unquote
 
-import anyio
-from anyio import to_thread
-
-from meshfleet.errors import MeshfleetError
-from meshfleet.ledger import Ledger, View
+from meshfleet.ledger import View
 from meshfleet.mesh.receipts import ACK
 from meshfleet.model import Row, receipt_key
 
-log = logging.getLogger(__name__)
-
-LOOK_INTERVAL_S: Final = 0.025
-"""How often the ledger is looked at while somebody reads a stream."""
-_AFTER_TROUBLE_S: Final = 1.0
 _PIECE_BYTES: Final = 65_536
-
-Signature = tuple[int, int, int]
 
 
 class Position(NamedTuple):
@@ -132,61 +119,6 @@ class Feed:
         return receipt_key(message_id, self._agent_id, ACK) if message_id else ""
 
 
-class Watch:
-    """Tells readers that the ledger changed, whoever changed it; it looks only while somebody reads.
-
-    Args:
-        ledger: What is looked at.
-        interval_s: The time between two looks, in seconds.
-    """
-
-    def __init__(self, ledger: Ledger, interval_s: float = LOOK_INTERVAL_S) -> None:
-        self._ledger = ledger
-        self._interval_s = interval_s
-        self._readers = 0
-        self._wanted = anyio.Event()
-        self._trouble = ""
-        self.changed = anyio.Event()
-        """Set at the next change, and then replaced by a fresh one."""
-
-    @contextmanager
-    def reading(self) -> Generator[None]:
-        """Have the ledger looked at meanwhile."""
-        self._readers += 1
-        self._wanted.set()
-        try:
-            yield
-        finally:
-            self._readers -= 1
-            if not self._readers:
-                self._wanted = anyio.Event()
-
-    async def run(self) -> None:
-        """Look until cancelled."""
-        while True:
-            await self._wanted.wait()
-            seen: Signature | None = None
-            while self._readers:
-                now = await to_thread.run_sync(self._look, seen)
-                if now != seen:
-                    seen = now
-                    self.changed.set()
-                    self.changed = anyio.Event()
-                await anyio.sleep(_AFTER_TROUBLE_S if self._trouble else self._interval_s)
-
-    def _look(self, seen: Signature | None) -> Signature | None:
-        trouble = ""
-        try:
-            return self._ledger.read(_signature)
-        except MeshfleetError as error:
-            trouble = str(error)
-            if trouble != self._trouble:
-                log.warning("inbox streams stand still: %s", error)
-            return seen
-        finally:
-            self._trouble = trouble
-
-
 def pieces(events: Iterable[Event]) -> Iterator[bytes]:
     """The events as bytes, many small ones or one large one in a piece."""
     gathered: list[bytes] = []
@@ -221,11 +153,6 @@ def _ack_data(receipt: Row) -> Row:
         "agent_id": receipt["agent_id"],
         "timestamp": receipt["timestamp"],
     }
-
-
-def _signature(view: View) -> Signature:
-    # a file that v0.9.0 rewrote has no transactions to count, but more rows
-    return view.seq, view.count("messages"), view.count("receipts")
 
 
 def _message_id(message: Row) -> str:

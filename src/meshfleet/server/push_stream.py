@@ -15,8 +15,9 @@ from anyio import to_thread
 
 from meshfleet.errors import MeshfleetError
 from meshfleet.ledger import Ledger
+from meshfleet.ledger.watching import Listening, Watch
 from meshfleet.mesh.texts import shown
-from meshfleet.server.push_feed import Event, Feed, Watch, pieces
+from meshfleet.server.push_feed import Event, Feed, pieces
 from meshfleet.server.push_http import GONE, Exchange, Refused, Request, TooSlow
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 STREAMS_OF_AN_AGENT: Final = 5
-_AFTER_TROUBLE_S: Final = 1.0
 _COMMENT: Final = b": still here\n\n"
 _REMEDY: Final = "use the stream_url that subscribe_inbox returned, as it is"
 
@@ -40,18 +40,17 @@ class Streams:
         address: Where requests come in.
         tokens: What opens the stream of an agent, by its id.
         pace: How patient to be.
-
-    Attributes:
-        watch: What tells the streams of changes; it has to run meanwhile.
+        watch: What tells them of changes.
     """
 
-    def __init__(self, ledger: Ledger, address: Address, tokens: Mapping[str, str], pace: Pace) -> None:
+    def __init__(self, ledger: Ledger, address: Address, tokens: Mapping[str, str], pace: Pace, watch: Watch) -> None:
         self._ledger = ledger
         self._address = address
         self._tokens = tokens
         self._pace = pace
         self._readers: Counter[str] = Counter()
-        self.watch: Final = Watch(ledger, pace.look_s)
+        self._watch = watch
+        self._trouble = ""
 
     async def serve(self, connection: SocketStream) -> None:
         """Answer one request; returns when the answer has ended or the client has left."""
@@ -71,8 +70,8 @@ class Streams:
                 await exchange.answer(200, {"status": "ok"})
             case ("", "inbox", agent_id, "stream"):
                 self._require_token(agent_id, request.query.get("token", []))
-                with self._place(agent_id), self.watch.reading():
-                    await self._stream(exchange, Feed(agent_id, request.header("last-event-id")))
+                with self._place(agent_id), self._watch.listening(self._ledger.data_file, agent_id) as news:
+                    await self._stream(exchange, Feed(agent_id, request.header("last-event-id")), news)
             case _:
                 raise Refused(404, f"there is nothing here; {_REMEDY}")
 
@@ -95,8 +94,7 @@ class Streams:
         finally:
             self._readers[agent_id] -= 1
 
-    async def _stream(self, exchange: Exchange, feed: Feed) -> None:
-        changed = self.watch.changed
+    async def _stream(self, exchange: Exchange, feed: Feed, news: Listening) -> None:
         try:
             # before the answer begins, so that who has seen it begin misses nothing that is done then
             first = await self._take(feed)
@@ -107,27 +105,34 @@ class Streams:
             tasks.start_soon(_cancel_when_gone, exchange, tasks.cancel_scope)
             try:
                 with self._until_it_leaves():
-                    await self._tell(exchange, feed, first, changed)
+                    await self._tell(exchange, feed, first, news)
             finally:
                 await exchange.end()
             tasks.cancel_scope.cancel()
 
-    async def _tell(self, exchange: Exchange, feed: Feed, events: list[Event], changed: anyio.Event) -> None:
+    async def _tell(self, exchange: Exchange, feed: Feed, events: list[Event], news: Listening) -> None:
         comment_at = anyio.current_time() + self._pace.comment_s
         while True:
             for piece in pieces(events):
                 await exchange.send(piece)
-            while not await _is_set_by(changed, comment_at):
+            await news.next(comment_at - anyio.current_time())
+            if anyio.current_time() >= comment_at:
                 await exchange.send(_COMMENT)
                 comment_at = anyio.current_time() + self._pace.comment_s
-            changed = self.watch.changed
-            try:
-                events = await self._take(feed)
-            except MeshfleetError:
-                # the watch has said why; it is as if nothing had changed yet
-                events = []
-                await anyio.sleep(_AFTER_TROUBLE_S)
-                changed.set()
+            events = await self._take_if_possible(feed)
+
+    async def _take_if_possible(self, feed: Feed) -> list[Event]:
+        """What is to be told now; while the ledger can't be read it is as if nothing had happened."""
+        trouble = ""
+        try:
+            return await self._take(feed)
+        except MeshfleetError as error:
+            trouble = str(error)
+            if trouble != self._trouble:
+                log.warning("inbox streams stand still: %s", error)
+            return []
+        finally:
+            self._trouble = trouble
 
     async def _take(self, feed: Feed) -> list[Event]:
         return await to_thread.run_sync(self._ledger.read, feed.take)
@@ -145,10 +150,3 @@ class Streams:
 async def _cancel_when_gone(exchange: Exchange, scope: anyio.CancelScope) -> None:
     await exchange.until_gone()
     scope.cancel()
-
-
-async def _is_set_by(event: anyio.Event, deadline: float) -> bool:
-    with anyio.move_on_after(deadline - anyio.current_time()):
-        await event.wait()
-        return True
-    return False

@@ -18,6 +18,7 @@ from meshfleet.agents.standing import fleet_status
 from meshfleet.agents.stream import EventStream
 from meshfleet.errors import Invalid, NotFound
 from meshfleet.ledger import Ledger, View
+from meshfleet.ledger.state import Version
 from meshfleet.mesh.fleets import list_fleets
 from meshfleet.mesh.inboxes import Wanted, get_inbox
 from meshfleet.mesh.lifecycle import require_agent
@@ -117,9 +118,9 @@ class Library:
         except NotFound:
             return None
 
-    def seq(self) -> int:
-        """The number of the ledger's last transaction: while it stays, only live resources can change."""
-        return self.ledger.read(lambda view: view.seq)
+    def version(self) -> Version:
+        """Which state of the ledger they are of: while it stays, only live resources can change."""
+        return self.ledger.read(lambda view: view.version)
 
     def uris(self) -> list[str]:
         """Every listed resource: the fleets' list, templates by name, fleets from the newest on."""

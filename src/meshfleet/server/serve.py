@@ -20,6 +20,7 @@ from meshfleet.server.push import Push
 from meshfleet.server.streams import stdio_streams
 from meshfleet.server.tool import Context
 from meshfleet.server.tools.routing import router_of
+from meshfleet.server.waits import Waits
 from meshfleet.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -37,9 +38,12 @@ async def serve(settings: Settings, environ: Mapping[str, str], cwd: Path) -> No
     ledger = Ledger.from_settings(settings)
     try:
         supervisor = None if settings.in_agent_mode else Supervisor(ledger, settings, environ)
-        push = None if settings.in_agent_mode else Push(ledger, settings)
+        waits = Waits()
+        push = None if settings.in_agent_mode else Push(ledger, settings, watch=waits.watch)
         caller = _own_caller(ledger, settings)
-        context = Context(ledger, caller, supervisor, environ, cwd, push=push, max_depth=settings.max_depth)
+        context = Context(
+            ledger, caller, supervisor, environ, cwd, push=push, max_depth=settings.max_depth, waits=waits
+        )
         server = build_server(context)
         _look_at_the_user_s_words(context)
         async with stdio_streams() as (reading, writing), anyio.create_task_group() as tasks:

@@ -1,11 +1,12 @@
 """Who wants to hear of changed resources over one connection, in both eras of the protocol, and telling them.
 
-The ledger announces nothing to other processes, so it is looked at; as long as nobody wants anything, nothing is.
+As long as nobody wants anything, nothing is looked at.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -22,6 +23,8 @@ from mcp.server.subscriptions import (
 from mcp_types import SubscriptionFilter, SubscriptionsListenRequestParams, SubscriptionsListenResult
 
 from meshfleet.errors import Invalid, MeshfleetError, NotFound
+from meshfleet.ledger.state import Version
+from meshfleet.ledger.watching import Watch
 from meshfleet.server.resources import Library, kind_of
 
 if TYPE_CHECKING:
@@ -33,7 +36,7 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 LOOK_S: Final = 0.25
-"""Seconds between two looks at the ledger, while somebody wants to hear of changes."""
+"""The least time between two looks at what is wanted, in seconds; so often it is looked at what needs no commit."""
 MOST_WATCHED: Final = 256
 """Resources that one connection may watch."""
 _LIST: Final = ""
@@ -46,16 +49,18 @@ class Subscriptions:
     Args:
         library: The resources.
         turn: Lets one thread at a time read them.
+        watch: What tells of changes of the ledger.
     """
 
-    def __init__(self, library: Library, turn: anyio.CapacityLimiter) -> None:
+    def __init__(self, library: Library, turn: anyio.CapacityLimiter, watch: Watch) -> None:
         self._library = library
         self._turn = turn
+        self._watch = watch
         self._bus = InMemorySubscriptionBus()
         self._streams = ListenHandler(self._bus)
         self._wanted: Counter[str] = Counter()
         self._known: dict[str, int | None] = {}
-        self._seq: int | None = None
+        self._version: Version | None = None
         self._trouble = ""
         self._somebody = anyio.Event()
         self._handshaken: ServerSession | None = None
@@ -98,23 +103,27 @@ class Subscriptions:
             return await self._streams(context, params.model_copy(update={"notifications": possible}))
 
     async def watch(self) -> None:
-        """Look at what is wanted again and again, and tell of what has changed; never returns."""
+        """Look at what is wanted whenever the ledger changes, and tell of what has changed; never returns."""
         while True:
             await self._somebody.wait()
-            await anyio.sleep(LOOK_S)
-            if not self._wanted:
-                self._somebody = anyio.Event()
-                continue
-            trouble = ""
-            try:
-                await self._look()
-            except Exception as error:
-                # whatever is wrong with a resource, the server goes on
-                trouble = repr(error)
-                if trouble != self._trouble:
-                    unforeseen = not isinstance(error, MeshfleetError)
-                    log.warning("changes of resources can't be seen: %s", error, exc_info=unforeseen)
-            self._trouble = trouble
+            with self._watch.listening(self._library.ledger.data_file) as news:
+                while self._wanted:
+                    await self._look_if_possible()
+                    await anyio.sleep(LOOK_S)
+                    await news.next(0 if any(map(_is_live, self._wanted)) else math.inf)
+            self._somebody = anyio.Event()
+
+    async def _look_if_possible(self) -> None:
+        trouble = ""
+        try:
+            await self._look()
+        except Exception as error:
+            # whatever is wrong with a resource, the server goes on
+            trouble = repr(error)
+            if trouble != self._trouble:
+                unforeseen = not isinstance(error, MeshfleetError)
+                log.warning("changes of resources can't be seen: %s", error, exc_info=unforeseen)
+        self._trouble = trouble
 
     async def _tell_from_now_on(self, session: ServerSession, key: str) -> None:
         self._handshaken = session
@@ -146,6 +155,8 @@ class Subscriptions:
             raise
         self._known = {key: new[key] for key in new if self._wanted[key] > 0} | self._known
         self._somebody.set()
+        # it may be one that changes without the ledger, for which it is looked oftener
+        self._watch.wake()
 
     def _let_go(self, keys: list[str]) -> None:
         self._wanted.subtract(keys)
@@ -155,10 +166,10 @@ class Subscriptions:
                 self._known.pop(key, None)
 
     async def _look(self) -> None:
-        seq = await self._in_thread(self._library.seq)
-        changed = seq != self._seq
+        version = await self._in_thread(self._library.version)
+        changed = version != self._version
         found = await self._fingerprints([key for key in self._known if changed or _is_live(key)])
-        self._seq = seq
+        self._version = version
         for key, fingerprint in found.items():
             if self._known.get(key, fingerprint) != fingerprint:
                 self._known[key] = fingerprint

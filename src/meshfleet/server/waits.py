@@ -7,19 +7,17 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
-import anyio
 from anyio import to_thread
 
 from meshfleet.errors import Busy
 from meshfleet.ledger import Ledger, View
+from meshfleet.ledger.watching import Sight, Watch
 
 T = TypeVar("T")
 
 Report = Callable[[float, float | None, str | None], Awaitable[None]]
 """Tells who waits for a call how far it has come: the progress, of how much, and what that means."""
 
-LOOK_S: Final = 0.04
-"""How often the ledger is looked at while somebody waits."""
 PROGRESS_S: Final = 5.0
 """How often who waits is told that it does."""
 MOST_AT_ONCE: Final = 16
@@ -27,21 +25,25 @@ MOST_AT_ONCE: Final = 16
 
 
 class Waits:
-    """The waiting calls of one server."""
+    """The waiting calls of one server.
 
-    def __init__(self) -> None:
-        self._count = 0
-        self._seq = -1
-        self._looked_at = float("-inf")
-        self._looking = anyio.Lock()
-        self._threads = anyio.CapacityLimiter(1)
+    Args:
+        watch: What all that waits for changes in this process shares.
+
+    Attributes:
+        watch: The same.
+        is_over: Whether nobody is to wait any longer, since the client has said its last word.
+    """
+
+    def __init__(self, watch: Watch | None = None) -> None:
+        self.watch: Final = watch or Watch()
         self.is_over = False
-        """Whether nobody is to wait any longer, since the client has said its last word."""
+        self._count = 0
 
     async def look_until(
         self,
         ledger: Ledger,
-        topic: str,  # noqa: ARG002 - what it is rung for comes next
+        topic: str,
         query: Callable[[View], T],
         is_enough: Callable[[T], bool],
         timeout_ms: int,
@@ -64,24 +66,26 @@ class Waits:
             Busy: As many calls as may wait do so already.
             MeshfleetError: What the query refuses, or the ledger can't be read.
         """
-        began = time.monotonic()
-        deadline, next_report, seen = began + timeout_ms / 1000, began, -1
+        sight, began = Sight(ledger, query), time.monotonic()
+        deadline, next_report = began + timeout_ms / 1000, began
         async with self._one():
-            while True:
-                seq = await self._latest(ledger)
-                if seq != seen:
-                    found, seen = await to_thread.run_sync(ledger.read, query), seq
-                now = time.monotonic()
-                if is_enough(found) or now >= deadline or self.is_over:
-                    return found
-                if now >= next_report:
-                    next_report = now + PROGRESS_S
-                    await report(now - began, timeout_ms / 1000, words(found))
-                await anyio.sleep(min(LOOK_S, deadline - now))
+            found = await to_thread.run_sync(sight.take)
+            if is_enough(found):
+                return found
+            with self.watch.listening(ledger.data_file, topic) as news:
+                while True:
+                    found, now = await to_thread.run_sync(sight.take), time.monotonic()
+                    if is_enough(found) or now >= deadline or self.is_over:
+                        return found
+                    if now >= next_report:
+                        next_report = now + PROGRESS_S
+                        await report(now - began, timeout_ms / 1000, words(found))
+                    await news.next(min(deadline, next_report) - time.monotonic())
 
     def end(self) -> None:
         """Have everybody who waits be answered with what there is."""
         self.is_over = True
+        self.watch.wake()
 
     @asynccontextmanager
     async def _one(self) -> AsyncGenerator[None]:
@@ -92,11 +96,3 @@ class Waits:
             yield
         finally:
             self._count -= 1
-
-    async def _latest(self, ledger: Ledger) -> int:
-        """The number of the ledger's last transaction, as of a moment ago."""
-        async with self._looking:
-            if time.monotonic() - self._looked_at >= LOOK_S:
-                self._seq = await to_thread.run_sync(ledger.read, lambda view: view.seq, limiter=self._threads)
-                self._looked_at = time.monotonic()
-        return self._seq

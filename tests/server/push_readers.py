@@ -16,6 +16,7 @@ from anyio import to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from meshfleet.ledger import Ledger
+from meshfleet.ledger.watching import Watch
 from meshfleet.server.push import Pace, Push
 from meshfleet.settings import Settings
 from tests.mesh.fleets import open_ledger
@@ -136,12 +137,14 @@ class Pushing:
 
 
 @contextmanager
-def pushing(ledger_file: Path, pace: Pace | None = None, *, host: str = "127.0.0.1") -> Generator[Pushing]:
+def pushing(
+    ledger_file: Path, pace: Pace | None = None, *, host: str = "127.0.0.1", watch: Watch | None = None
+) -> Generator[Pushing]:
     """Run push, with a ledger of its own."""
     ledger = open_ledger(ledger_file)
     settings = Settings(ledger_file, sse_host=host, sse_port=0)
     with start_blocking_portal() as portal:
-        push = Push(ledger, settings, pace)
+        push = Push(ledger, settings, pace, watch=watch)
         running = portal.start_task_soon(push.run)
         try:
             yield Pushing(push, portal, ledger)

@@ -15,10 +15,11 @@ import pytest
 from anyio import to_thread
 
 from meshfleet.errors import Unavailable
+from meshfleet.ledger.watching import Watch
 from meshfleet.model import ORCHESTRATOR
 from meshfleet.server.push import COMMENT_INTERVAL_S, Pace, Push
 from meshfleet.server.push_stream import STREAMS_OF_AN_AGENT
-from meshfleet.settings import Settings
+from meshfleet.settings import Settings, beside
 from tests.mesh.fleets import fleet_of, open_ledger, send
 from tests.server.push_readers import pushing, reading, stuck_reader
 from tests.server.serving import wait_until
@@ -51,6 +52,38 @@ def test_a_busy_stream_has_its_comments_too(ledger_file: Path) -> None:
             assert reader.next().payload == str(number)
             if len(reader.comments) == 2:
                 break
+
+
+def test_a_stream_is_rung_and_needs_no_look_and_when_its_readers_have_left_nothing_waits(ledger_file: Path) -> None:
+    elsewhere, waiters = open_ledger(ledger_file), beside(ledger_file, "waiters")
+    with pushing(ledger_file, watch=Watch(poll_s=3600)) as server:
+        fleet_id, (one, other) = fleet_of(elsewhere, "A", "B")
+        url = server.subscribe(one)
+        with reading(url) as reader, reading(url) as same:
+            for number in range(3):
+                send(elsewhere, fleet_id, other, "somebody else's")
+                send(elsewhere, fleet_id, one, str(number))
+                assert reader.next().payload == same.next().payload == str(number)
+            assert len(list(waiters.glob("*/*"))) == 1
+        wait_until(lambda: not waiters.exists())
+
+
+def test_a_stream_whose_ledger_is_damaged_says_so_once_and_goes_on_when_it_is_mended(
+    ledger_file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pushing(ledger_file, watch=Watch(poll_s=0.01)) as server:
+        fleet_id, _ = fleet_of(server.ledger, "A")
+        with reading(server.subscribe(ORCHESTRATOR)) as reader:
+            send(server.ledger, fleet_id, ORCHESTRATOR, "before")
+            assert reader.next().payload == "before"
+            aside = ledger_file.with_suffix(".aside")
+            ledger_file.rename(aside)
+            wait_until(lambda: len(caplog.messages) > 0)
+            aside.rename(ledger_file)
+            send(server.ledger, fleet_id, ORCHESTRATOR, "after")
+            assert reader.next().payload == "after"
+    [told] = caplog.messages
+    assert told.startswith("inbox streams stand still: ")
 
 
 def test_a_reader_that_takes_nothing_is_dropped_and_the_others_hear_everything(ledger_file: Path) -> None:

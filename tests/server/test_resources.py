@@ -392,18 +392,30 @@ class CountingLibrary(Library):
 
 
 @pytest.mark.slow
-async def test_nobody_looks_at_the_ledger_unless_somebody_wants_to_hear(ledger_file: Path) -> None:
+async def test_nobody_looks_at_the_ledger_unless_somebody_wants_to_hear_and_it_has_changed(ledger_file: Path) -> None:
     library = CountingLibrary(open_ledger(ledger_file))
-    subscriptions = Subscriptions(library, anyio.CapacityLimiter(1), Watch())
+    subscriptions = Subscriptions(library, anyio.CapacityLimiter(1), Watch(poll_s=3600))
+
+    async def until_looked(times: int) -> None:
+        with anyio.fail_after(PATIENCE_S):
+            while library.looks < times:
+                await anyio.sleep(0.01)
+
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(subscriptions.watch)
         await anyio.sleep(2 * LOOK_S)
         assert library.looks == 0
         async with subscriptions._wanting(["meshfleet://fleets"]):
-            with anyio.fail_after(PATIENCE_S):
-                while library.looks == 0:
-                    await anyio.sleep(0.01)
+            await until_looked(1)
+            await anyio.sleep(3 * LOOK_S)
+            # the wish itself may have come while it was looked
+            before = library.looks
+            assert before <= 2
+            fleet_of(library.ledger, "A")
+            await until_looked(before + 1)
+        await anyio.sleep(3 * LOOK_S)
         before = library.looks
+        fleet_of(library.ledger, "B")
         await anyio.sleep(3 * LOOK_S)
         assert library.looks <= before + 1
         tasks.cancel_scope.cancel()

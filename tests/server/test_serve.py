@@ -12,8 +12,10 @@ import psutil
 import pytest
 
 from meshfleet.agents.supervisor import LOOK_INTERVAL_S
+from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.model import Row
-from tests.mesh.fleets import bytes_of, open_ledger
+from meshfleet.settings import beside
+from tests.mesh.fleets import bytes_of, fleet_of, open_ledger, start_all, supervisor
 from tests.server.serving import (
     SERVE,
     RawServer,
@@ -26,7 +28,7 @@ from tests.server.serving import (
     said_in,
     wait_until,
 )
-from tests.server.streams_helpers import HELLO, line
+from tests.server.streams_helpers import HELLO, call, line
 
 PROMPTLY_S: Final = 2
 """How long a server may take to end."""
@@ -75,6 +77,26 @@ def test_it_ends_promptly_with_exit_code_0_on_a_signal(ledger_file: Path, number
         assert server.process.wait(PROMPTLY_S) == 0
         assert server.rest() == []
         assert server.stderr == ""
+
+
+@pytest.mark.parametrize("ending", ["stdin", "SIGTERM", "SIGKILL"])
+def test_nothing_is_left_of_those_who_waited(ledger_file: Path, ending: str) -> None:
+    ledger = open_ledger(ledger_file)
+    fleet_id, (agent_id,) = fleet_of(ledger, "A", by=supervisor())
+    waiters = beside(ledger_file, "waiters")
+    with raw_server(environ_for(ledger_file)) as server:
+        server.ask(line("resources/subscribe", 1, uri="meshfleet://fleets"))
+        server.send(call("wait", "wait", fleet_id=fleet_id))
+        wait_until(lambda: len(list(waiters.glob("*/*"))) == 2)
+        if ending == "stdin":
+            assert [said_in(answer["result"])["timed_out"] for answer in server.end()] == [True]
+        else:
+            server.process.send_signal(signal.Signals[ending])
+        server.process.wait(PROMPTLY_S)
+        assert waiters.exists() == (ending == "SIGKILL")
+        start_all(ledger)
+        settle_attempt(ledger, agent_id, 1, Outcome(ok=True, output="done"))
+        assert not waiters.exists()
 
 
 @pytest.mark.parametrize("ending", ["stdin", "SIGTERM", "SIGKILL"])

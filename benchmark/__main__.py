@@ -1,4 +1,4 @@
-"""`make bench`: prints what the ledger costs, beside its floor, what routing does, and what supervising does."""
+"""`make bench`: prints what the ledger costs, beside its floor, what routing does, supervising and waiting."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from benchmark.routing import SIZES, measure_routing
 from benchmark.seeding import Seeded, seed
 from benchmark.sender import rate_of_sends
 from benchmark.supervision import measure_supervision
+from benchmark.waiting import A_SECOND, Delays, measure_waiting
 from meshfleet.settings import Durability
 
 LINE = b"x" * 560 + b"\n"
@@ -35,7 +36,9 @@ class Plan:
         rounds: How often each figure is taken; the median is printed, the best in brackets.
         sends: By each process in each round, by durability.
         agents: How many run while it is measured what looking after them costs.
-        watch_s: For how many seconds that is measured.
+        watch_s: For how many seconds that is measured, and what waiting costs.
+        waits: How often somebody waits until another process commits.
+        waiters: How many processes wait while it is measured what that costs.
     """
 
     sizes: tuple[int, ...]
@@ -43,10 +46,12 @@ class Plan:
     sends: dict[Durability, int]
     agents: int
     watch_s: float
+    waits: int
+    waiters: int
 
 
-THOROUGH = Plan((1_000, 10_000, 100_000), 7, {Durability.PROCESS: 2_000, Durability.POWER: 500}, 300, 30)
-QUICK = Plan((100, 1_000), 1, {Durability.PROCESS: 100, Durability.POWER: 20}, 10, 5)
+THOROUGH = Plan((1_000, 10_000, 100_000), 7, {Durability.PROCESS: 2_000, Durability.POWER: 500}, 300, 30, 300, 100)
+QUICK = Plan((100, 1_000), 1, {Durability.PROCESS: 100, Durability.POWER: 20}, 10, 5, 20, 5)
 
 numbers = itertools.count()
 
@@ -65,6 +70,7 @@ def main() -> int:
         _print_large(plan, ledgers)
     _print_routing(plan)
     _print_supervision(plan)
+    _print_waiting(plan)
     return 0
 
 
@@ -137,6 +143,20 @@ def _print_supervision(plan: Plan) -> None:
     print(f"{'% of a core':<16}{found.idle.core:>16.2%}{found.busy.core:>16.2%}{more:>16.2%}")
     sizes = [found.idle.memory, found.busy.memory, found.busy.memory - found.idle.memory]
     print(f"{'resident MB':<16}" + "".join(f"{size / 1024**2:>16.1f}" for size in sizes))
+
+
+def _print_waiting(plan: Plan) -> None:
+    def row(name: str, delays: Delays) -> str:
+        return f"{name:<32}{delays.median:>16.1f}{delays.p99:>16.1f}"
+
+    found = measure_waiting(plan.waits, plan.waiters, plan.watch_s)
+    print(f"\nMilliseconds from another process's send to the answer of who waits for it, of {plan.waits}")
+    print(f"{'':<32}{'median':>16}{'1 in 100':>16}")
+    print(row("in a process", found.in_process))
+    print(row("over stdio", found.over_stdio))
+    print(f"\n{found.processes} processes that wait, together, over {plan.watch_s:.0f} s")
+    print(f"{'':<32}{'nothing happens':>16}{f'{A_SECOND} sends a second':>24}")
+    print(f"{'% of a core':<32}{found.idle:>16.2%}{found.beside:>24.2%}")
 
 
 @contextmanager

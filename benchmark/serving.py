@@ -59,6 +59,7 @@ class Server:
                 SERVE, cwd=cwd, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors
             )
         self.answers: dict[str, dict[str, Any]] = {}
+        self._heard = threading.Condition()
         self._greeted = threading.Event()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
@@ -73,6 +74,12 @@ class Server:
     def ask(self, call_id: str, tool: str, **arguments: Any) -> None:
         """Call a tool without waiting for what it says, which `answers` will have under the call's id."""
         self._send({"id": call_id, "method": "tools/call", "params": {"name": tool, "arguments": arguments}})
+
+    def answer(self, call_id: str) -> dict[str, Any]:
+        """What it answers to a call, once it has."""
+        with self._heard:
+            assert self._heard.wait_for(lambda: call_id in self.answers, PATIENCE_S), f"{call_id} was not answered"
+        return self.answers[call_id]
 
     def greet(self) -> None:
         """Wait until it serves, or has ended."""
@@ -117,6 +124,8 @@ class Server:
         for line in self.process.stdout:
             message = json.loads(line)
             if "id" in message and "method" not in message:
-                self.answers[message["id"]] = message
+                with self._heard:
+                    self.answers[message["id"]] = message
+                    self._heard.notify_all()
                 self._greeted.set()
         self._greeted.set()

@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 PAUSE_S: Final = 0.005
 """The least time between two moments at which a process hears bells, so that a storm of commits wakes it no oftener."""
-POLL_S: Final = 1.0
+POLL_S: Final = 2.0
 """How long those who wait do without a look, in seconds, though nothing rings."""
 QUICK_POLL_S: Final = 0.04
 """The same where no bell can hang."""

@@ -140,12 +140,27 @@ def test_resuming_the_one_that_was_never_called_starts_it(ledger_file: Path) -> 
     fleet_id, (a, b) = fleet(ledger, spec("A"), spec("B", start=ON_MESSAGE))
     start_all(ledger)
     finish(ledger, a)
-    with pytest.raises(Conflict, match="has no agent that was interrupted, failed or was cancelled"):
-        resume(ledger, fleet_id=fleet_id)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("meshfleet.mesh.resuming._check_folder", lambda _: None)
+        with pytest.raises(Conflict, match="all that could go on waits to be called: B"):
+            resume(ledger, fleet_id=fleet_id)
+        assert statuses(ledger, [b]) == ["cancelled"]
         resume(ledger, agent_id=b)
     assert roles_started(ledger) == ["B"]
+
+
+def test_resuming_one_has_those_that_come_after_it_wait_for_it_again(ledger_file: Path) -> None:
+    ledger = open_ledger(ledger_file)
+    _, agents = fleet(ledger, spec("C", "B"), spec("B", "A"), spec("A"), spec("Z", start=ON_MESSAGE))
+    start_all(ledger)
+    finish(ledger, agents[2], ok=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("meshfleet.mesh.resuming._check_folder", lambda _: None)
+        assert resume(ledger, agent_id=agents[2]) == [agents[2], agents[1], agents[0]]
+    for role, agent_id in zip("ABC", (agents[2], agents[1], agents[0]), strict=True):
+        assert roles_started(ledger) == [role]
+        finish(ledger, agent_id)
+    assert statuses(ledger, agents) == ["complete", "complete", "complete", "cancelled"]
 
 
 def test_a_message_after_the_end_calls_one_that_was_never_called_and_reopens_the_fleet(ledger_file: Path) -> None:

@@ -13,25 +13,29 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from meshfleet.errors import Conflict
-from meshfleet.ledger import Ledger
+from meshfleet.ledger import Ledger, View
 from meshfleet.mesh.budgets import over_budget
 from meshfleet.mesh.cancelling import cancel, stop_over_budget
+from meshfleet.mesh.dormancy import is_dormant
 from meshfleet.mesh.fleets import attach_agent, create_fleet
-from meshfleet.mesh.lifecycle import TRANSITIONS, note_stop, record_process, status_of_fleet
+from meshfleet.mesh.inboxes import Wanted, get_inbox, note_seen
+from meshfleet.mesh.lifecycle import AT_WORK, TRANSITIONS, note_stop, record_process, status_of_fleet
+from meshfleet.mesh.messages import Draft, send_message
 from meshfleet.mesh.resuming import resume
 from meshfleet.mesh.retries import FINAL_REASONS, tries_of
 from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.specs import AgentSpec, FleetOptions
 from meshfleet.mesh.supervision import adopt, attempts_of, begin_next_attempt
 from meshfleet.mesh.waiting import endings_since
-from meshfleet.model import AgentStatus, Reason, Row, TokensRow, now_ms
+from meshfleet.mesh.waking import MOST_WAKES
+from meshfleet.model import AgentStatus, Reason, Row, Start, TokensRow, now_ms
 from meshfleet.settings import Durability
 from tests.mesh.fleets import supervisor
 
 BASE_MS: Final = 1_000
 SUPERVISORS: Final = [supervisor(number) for number in (7, 8, 9)]
 MAX_TOKENS: Final = 1_000
-FAILURES: Final = [reason for reason in Reason if reason not in {Reason.CANCELLED, Reason.BUDGET}]
+FAILURES: Final = [reason for reason in Reason if reason not in {Reason.CANCELLED, Reason.BUDGET, Reason.NEVER_CALLED}]
 PICK: Final = st.integers(0, 10**6)
 
 
@@ -51,7 +55,13 @@ class LifeInAnyOrder(RuleBasedStateMachine):
         self.last: dict[str, str] = {}
         self.most = most
         options = FleetOptions(max_attempts=most, max_tokens=MAX_TOKENS)
-        specs = [AgentSpec("A", "a"), AgentSpec("B", "b")]
+        specs = [
+            AgentSpec("A", "a", wake=True),
+            AgentSpec("B", "b"),
+            AgentSpec("M", "m", start=Start.ON_MESSAGE, wake=True),
+            AgentSpec("L", "l", after=["A", "B"]),
+            AgentSpec("N", "n", start=Start.ON_MESSAGE),
+        ]
         self.fleet_id, self.agent_ids = create_fleet(self.ledger, specs, cwd=self.cwd, options=options)
         below = FleetOptions(parent_agent_id=self.agent_ids[0])
         self.below_id, [child] = create_fleet(self.ledger, [AgentSpec("C", "c")], cwd=self.cwd, options=below)
@@ -147,6 +157,14 @@ class LifeInAnyOrder(RuleBasedStateMachine):
         rows = {row["id"]: row for row in self.rows("agents")}
         assert all(rows[agent_id]["status"] == "pending" for agent_id in resumed)
 
+    @rule(sender=PICK, to=st.sampled_from("ABMLN*"), kind=st.sampled_from(["handoff", "result"]), seen=st.booleans())
+    def send(self, sender: int, to: str, kind: str, seen: bool) -> None:
+        own = [row["id"] for row in self.rows("agents") if row["fleet_id"] == self.fleet_id]
+        send_message(self.ledger, Draft(self.one_of(own, sender), to, self.fleet_id, kind, "x"))
+        if seen:
+            reader = self.one_of(own, sender)
+            note_seen(self.ledger, reader, get_inbox(self.ledger, Wanted(reader)))
+
     @rule()
     def mind_the_budget(self) -> None:
         for fleet_id, what in over_budget(self.ledger):
@@ -154,7 +172,7 @@ class LifeInAnyOrder(RuleBasedStateMachine):
 
     @rule(pick=PICK)
     def attach(self, pick: int) -> None:
-        if len(self.agent_ids) >= 6:
+        if len(self.agent_ids) >= 9:
             return
         fleet_id = self.one_of([self.fleet_id, self.below_id], pick)
         fleet = next(row for row in self.rows("fleets") if row["id"] == fleet_id)
@@ -180,6 +198,15 @@ class LifeInAnyOrder(RuleBasedStateMachine):
             ended = fleet["status"] in {"complete", "failed"}
             assert ended == ("completed_at" in fleet)
             assert not ended or all(AgentStatus(row["status"]).has_ended for row in agents)
+
+    @invariant()
+    def a_fleet_that_runs_has_somebody_who_can_go_on(self) -> None:
+        for fleet in self.rows("fleets") if hasattr(self, "ledger") else ():
+            agents = self.ledger.read(partial(View.agents_of, fleet_id=fleet["id"]))
+            at_work = [row for row in agents if row["status"] in AT_WORK]
+            dormant = [row for row in at_work if self.ledger.read(partial(is_dormant, agent=row))]
+            assert not at_work or len(dormant) < len(at_work)
+            assert all(int(row.get("wakes", 0)) <= MOST_WAKES for row in agents)
 
     @invariant()
     def endings_are_counted(self) -> None:

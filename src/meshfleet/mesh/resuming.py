@@ -6,9 +6,9 @@ from pathlib import Path
 
 from meshfleet.errors import Conflict, Invalid
 from meshfleet.ledger import Ledger, Transaction, View
-from meshfleet.mesh.dormancy import was_never_called
+from meshfleet.mesh.dormancy import is_dormant, was_never_called
 from meshfleet.mesh.fleets import require_fleet
-from meshfleet.mesh.lifecycle import moved, require_agent, settle_fleet
+from meshfleet.mesh.lifecycle import AT_WORK, moved, require_agent, settle_fleet
 from meshfleet.mesh.texts import LONGEST_PROMPT, checked_text
 from meshfleet.model import AgentStatus, Row, SupervisorRow, now_ms
 
@@ -28,14 +28,14 @@ def resume(
 
     Args:
         ledger: Where it is written.
-        fleet_id: The fleet of which every agent that did not complete is to go on.
-        agent_id: The one agent that is to.
+        fleet_id: The fleet of which every agent that did not complete is to go on; dormant ones are dormant again.
+        agent_id: The one agent that is to, and with it, dormant again, those never called that come after it.
         prompt: What it is told; by default to go on, and after a fresh start nothing beyond its own prompt.
         fresh: Begin a new session instead of continuing the old one.
         supervisor: Who is to start them; None leaves them to any.
 
     Raises:
-        Conflict: An agent runs, waits or has completed, the fleet is over its budget, or nothing can be resumed.
+        Conflict: An agent runs, waits or has completed, the fleet is over its budget, or nothing would start.
         Invalid: Neither or both are named, the prompt is none, or the folder an agent worked in is gone.
         NotFound: There is no such fleet, or agent.
     """
@@ -55,7 +55,7 @@ def resume(
         _reopen(transaction, agents[0]["fleet_id"])
         for agent in agents:
             row = waiting_again(agent, prompt, fresh=fresh)
-            if agent_id is not None and was_never_called(agent):
+            if agent["id"] == agent_id and "attempt" not in agent:
                 row["called"] = True
             row.pop("supervisor", None)
             if supervisor is not None:
@@ -63,6 +63,7 @@ def resume(
             transaction.put("agents", agent["id"], row)
             about = {"fleet_id": agent["fleet_id"], "agent_id": agent["id"], "role": agent["role"]}
             transaction.event("agent_resumed", **about, fresh="session_id" not in row["continues"])
+        _require_somebody_to_start(transaction, agents[0]["fleet_id"])
         settle_fleet(transaction, agents[0]["fleet_id"], now_ms())
         return [agent["id"] for agent in agents]
 
@@ -76,17 +77,33 @@ def _to_resume(view: View, fleet_id: str | None, agent_id: str | None) -> list[R
             raise Conflict(
                 f"agent {agent_id} is {agent['status']}; only one that was interrupted, failed or was cancelled goes on"
             )
-        agents = [agent]
+        agents = [agent, *_left_behind(view, agent)]
     else:
         fleet = require_fleet(view, fleet_id or "")
         agents = [agent for agent in view.agents_of(fleet["id"]) if agent["status"] in RESUMABLE]
-        # those that were never called are dormant again, if there is somebody to call them
-        if all(was_never_called(agent) for agent in agents):
+        if not agents:
             raise Conflict(f"fleet {fleet_id} has no agent that was interrupted, failed or was cancelled")
     for agent in agents:
         if "cwd" not in agent:
             raise Conflict(f"agent {agent['id']} was run by v0.9.0, which kept no session to go on in; spawn it again")
     return agents
+
+
+def _left_behind(view: View, agent: Row) -> list[Row]:
+    """The agents that were never called because they come after this one, or after one of those."""
+    never_called = [other for other in view.agents_of(agent["fleet_id"]) if was_never_called(other)]
+    found, reached = [], {agent["id"]}
+    while more := [one for one in never_called if one["id"] not in reached and reached & set(one.get("after", ()))]:
+        found += more
+        reached |= {one["id"] for one in more}
+    return found
+
+
+def _require_somebody_to_start(view: View, fleet_id: str) -> None:
+    at_work = [agent for agent in view.agents_of(fleet_id) if agent["status"] in AT_WORK]
+    if all(is_dormant(view, agent) for agent in at_work):
+        waiting = ", ".join(f"{agent['role']} ({agent['id']})" for agent in at_work)
+        raise Conflict(f"all that could go on waits to be called: {waiting}; resume one by its agent_id to start it")
 
 
 def _check_folder(agent: Row) -> None:

@@ -62,6 +62,7 @@ NAMES: Final = [
     "attach_agent",
     "list_agents",
     "send_message",
+    "send_messages",
     "get_inbox",
     "wait_for_messages",
     "ack_message",

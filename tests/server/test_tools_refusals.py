@@ -71,6 +71,17 @@ GOOD: Final[dict[str, dict[str, Any]]] = {
         "correlation_id": "MESSAGE",
         "idempotency_key": "monday",
     },
+    "send_messages": {
+        "messages": [
+            {
+                "from_agent_id": "me",
+                "to_agent_id": "orchestrator",
+                "fleet_id": "nowhere",
+                "type": "result",
+                "payload": "x",
+            }
+        ]
+    },
     "get_inbox": {"agent_id": "PEER", "since": 0, "correlation_id": "MESSAGE", "type": "result", "limit": 5},
     "wait_for_messages": {"agent_id": "PEER", "timeout_ms": 1000, "since": 0, "correlation_id": "MESSAGE"},
     "ack_message": {"agent_id": "PEER", "message_id": "MESSAGE"},

@@ -16,6 +16,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,10 +62,17 @@ class EventLog:
 
     def append(self, event: str, /, **fields: Any) -> None:
         """Write `{event, timestamp, ...}`; `timestamp` is ms since the epoch."""
+        self.append_all([(event, fields)])
+
+    def append_all(self, events: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+        """Write a line for each of several events, which no other line comes between."""
+        now = now_ms()
         try:
-            line = to_json({"event": event, "timestamp": now_ms(), **fields}) + b"\n"
+            lines = b"".join(
+                [to_json({"event": event, "timestamp": now, **fields}) + b"\n" for event, fields in events]
+            )
             with self._mutex:
-                self._write(line)
+                self._write(lines)
         except (OSError, Invalid) as error:
             log.warning("could not write to the event log %s: %s", self.path, error)
 
@@ -73,18 +81,18 @@ class EventLog:
         with self._mutex:
             self._close()
 
-    def _write(self, line: bytes) -> None:
+    def _write(self, lines: bytes) -> None:
         fd = self._held()
         try:
             if self._is_torn:
-                line = b"\n" + line
-            written = os.write(fd, line)
+                lines = b"\n" + lines
+            written = os.write(fd, lines)
             # on a full disk; what comes next must not be one line with it
-            self._is_torn = written < len(line)
+            self._is_torn = written < len(lines)
         finally:
             _give_lock_up(fd)
         if self._is_torn:
-            raise OSError(f"only {written} of {len(line)} bytes could be written")
+            raise OSError(f"only {written} of {len(lines)} bytes could be written")
 
     def _held(self) -> int:
         """The log that the path names, of which the lock is shared; one that is full is renamed before."""

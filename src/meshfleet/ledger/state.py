@@ -252,7 +252,9 @@ class Transaction(View):
 
     def get(self, table: str, key: str) -> Row | None:
         """A row by its key, as this transaction leaves it."""
-        return self._changed[table, key] if (table, key) in self._changed else super().get(table, key)
+        if (table, key) in self._changed:
+            return self._changed[table, key]
+        return self._state.tables[table].get(key)
 
     def put(self, table: str, key: str, row: Row) -> None:
         """Set a row; it must not be changed afterwards."""

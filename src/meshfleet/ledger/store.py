@@ -112,8 +112,8 @@ class Ledger:
                 self._compactor.written()
         if transaction.operations:
             self._belfry.ring_for(transaction.operations)
-        for name, fields in transaction.events:
-            self.events.append(name, **fields)
+        if transaction.events:
+            self.events.append_all(transaction.events)
         return result
 
     def compact(self, *, gently: bool = False) -> bool:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Final
 from uuid import UUID, uuid5
 
-from meshfleet.errors import Conflict, Invalid
+from meshfleet.errors import Conflict, Invalid, MeshfleetError
 from meshfleet.ledger import Ledger, Transaction, View
 from meshfleet.mesh.fleets import require_fleet
 from meshfleet.mesh.identity import agent_called
@@ -16,6 +18,8 @@ from meshfleet.mesh.waking import reach
 from meshfleet.model import EVERYONE, ORCHESTRATOR, MessageType, Row, new_id, now_ms, recipients_of
 
 _TYPES: Final = frozenset(MessageType)
+MOST_AT_ONCE: Final = 1_000
+"""Messages that are sent in one transaction."""
 _KEYS: Final = UUID("5f0b9a3e-6f0d-4c4e-9f5e-2f1c8f0a7d31")
 """The namespace of ids that idempotency keys stand for; it never changes."""
 
@@ -56,31 +60,77 @@ def send_message(ledger: Ledger, draft: Draft) -> dict[str, Any]:
         NotFound: There is no such fleet.
     """
     _check_draft(draft)
-    message_id = new_id() if draft.idempotency_key is None else _id_of_key(draft)
+    message_id = _id_of(draft)
+    return ledger.transact(lambda transaction: _send(transaction, draft, message_id))
 
-    def rule(transaction: Transaction) -> dict[str, Any]:
-        fleet = require_fleet(transaction, draft.fleet_id)
-        to = _addressee(transaction, draft)
-        if draft.idempotency_key is not None and (known := transaction.get("messages", message_id)) is not None:
-            return _same_message(known, draft, to)
-        recipients = _recipients(transaction, draft, to)
-        message = _new_message(message_id, draft, to, recipients)
-        transaction.put("messages", message_id, message)
-        for recipient in recipients:
-            transaction.deliver(recipient, message_id)
-        transaction.event(
-            "message_sent",
-            message_id=message_id,
-            fleet_id=fleet["id"],
-            from_agent_id=draft.from_agent_id,
-            to_agent_id=to,
-            type=draft.type,
-        )
-        warning = reach(transaction, message, recipients)
-        result: dict[str, Any] = {"message_id": message_id, "recipients": recipients}
-        return result if warning is None else result | {"warning": warning}
+
+def send_messages(ledger: Ledger, drafts: Sequence[Draft]) -> list[dict[str, Any]]:
+    """Send several messages in one transaction, all or none; returns for each what `send_message` does.
+
+    Raises:
+        Conflict: As for one; the text begins with which of them it is.
+        Invalid: So it is for one of them, or there are none, or more than 1,000.
+        NotFound: There is no such fleet.
+    """
+    if not 1 <= len(drafts) <= MOST_AT_ONCE:
+        raise Invalid(f"messages has {len(drafts)} entries; 1 to {MOST_AT_ONCE} can be sent at once")
+    prepared = []
+    for place, draft in enumerate(drafts):
+        with _Named(place):
+            _check_draft(draft)
+            prepared.append((draft, _id_of(draft)))
+
+    def rule(transaction: Transaction) -> list[dict[str, Any]]:
+        sent = []
+        for place, (draft, message_id) in enumerate(prepared):
+            with _Named(place):
+                sent.append(_send(transaction, draft, message_id))
+        return sent
 
     return ledger.transact(rule)
+
+
+class _Named:
+    """Has a refusal say which of several messages it is about."""
+
+    __slots__ = ("_place",)
+
+    def __init__(self, place: int) -> None:
+        self._place = place
+
+    def __enter__(self) -> None:
+        """Nothing is to be done."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if isinstance(error, MeshfleetError):
+            raise type(error)(f"messages[{self._place}]: {error}") from None
+
+
+def _send(transaction: Transaction, draft: Draft, message_id: str) -> dict[str, Any]:
+    require_fleet(transaction, draft.fleet_id)
+    to = _addressee(transaction, draft)
+    if draft.idempotency_key is not None and (known := transaction.get("messages", message_id)) is not None:
+        return _same_message(known, draft, to)
+    recipients = _recipients(transaction, draft, to)
+    message = _new_message(message_id, draft, to, recipients)
+    transaction.put("messages", message_id, message)
+    for recipient in recipients:
+        transaction.deliver(recipient, message_id)
+    transaction.event(
+        "message_sent",
+        message_id=message_id,
+        fleet_id=draft.fleet_id,
+        from_agent_id=draft.from_agent_id,
+        to_agent_id=to,
+        type=draft.type,
+    )
+    warning = reach(transaction, message, recipients)
+    result: dict[str, Any] = {"message_id": message_id, "recipients": recipients}
+    return result if warning is None else result | {"warning": warning}
+
+
+def _id_of(draft: Draft) -> str:
+    return new_id() if draft.idempotency_key is None else _id_of_key(draft)
 
 
 def _id_of_key(draft: Draft) -> str:

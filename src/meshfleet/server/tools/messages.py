@@ -9,7 +9,7 @@ from pydantic import Field
 
 from meshfleet.mesh.identity import whoami
 from meshfleet.mesh.inboxes import Wanted, get_inbox, note_seen, waiting
-from meshfleet.mesh.messages import Draft, send_message
+from meshfleet.mesh.messages import MOST_AT_ONCE, Draft, send_message, send_messages
 from meshfleet.mesh.receipts import ack_message, get_receipts, write_receipt
 from meshfleet.model import Row
 from meshfleet.server.tool import Arguments, Context, JsonObject, NoArguments, Tool
@@ -22,11 +22,11 @@ SelfId = Annotated[str, Field(description="Your own id: an agent's id, or 'orche
 MessageId = Annotated[str, Field(description="Id of the message")]
 Kind = Literal["handoff", "question", "result", "alert", "request_help"]
 Since = Annotated[int | None, Field(description="Only messages after this time, ms since the epoch", ge=0)]
-Thread = Annotated[str | None, Field(description="Only the message with this id, and those that belong to it")]
+Thread = Annotated[str | None, Field(description="Only the message with this id and its answers")]
 OneKind = Annotated[Kind | None, Field(description="Only messages of this type")]
 Limit = Annotated[int | None, Field(description="Only so many, the oldest", ge=1)]
 Answered = Annotated[str | None, Field(description="Id of the message this one answers")]
-SendKey = Annotated[str | None, Field(description="A name for this message: a repeat with it sends nothing twice")]
+SendKey = Annotated[str | None, Field(description="A name for it: a repeat sends nothing twice")]
 Itself = str | None
 """What an agent may leave out, since it can only be one thing: its own."""
 
@@ -36,13 +36,38 @@ class SendMessage(Arguments):
 
     from_agent_id: Annotated[str, Field(description="Your own id, or the name you go by as orchestrator")]
     to_agent_id: Annotated[
-        str, Field(description="Id or role of an agent of the fleet, 'orchestrator', or '*' for every other agent")
+        str, Field(description="Id or role of an agent, 'orchestrator', or '*' for every other agent")
     ]
     fleet_id: FleetId
     type: Annotated[Kind, Field(description="What it asks of the recipient")]
     payload: Annotated[str, Field(description="The text, at most 65,536 bytes")]
     correlation_id: Answered = None
     idempotency_key: SendKey = None
+
+
+class OneOfSeveral(Arguments):
+    """One of the messages of send_messages."""
+
+    from_agent_id: str
+    to_agent_id: str
+    fleet_id: str
+    type: str
+    payload: str
+    correlation_id: str | None = None
+    idempotency_key: str | None = None
+
+
+class SendMessages(Arguments):
+    """Arguments of send_messages."""
+
+    messages: Annotated[
+        list[OneOfSeveral],
+        Field(
+            description="Each as send_message takes it",
+            min_length=1,
+            json_schema_extra={"maxItems": MOST_AT_ONCE},
+        ),
+    ]
 
 
 class SendAsPeer(Arguments):
@@ -147,6 +172,14 @@ def _send_message(context: Context, arguments: SendMessage | SendAsPeer) -> Json
     return sent
 
 
+def _send_messages(context: Context, arguments: SendMessages) -> JsonObject:
+    drafts = [Draft(**message.__dict__) for message in arguments.messages]
+    sent = send_messages(context.ledger, drafts)
+    if context.supervisor is not None:
+        context.supervisor.wake()
+    return {"messages": sent}
+
+
 def _get_inbox(context: Context, arguments: GetInbox | ReadInbox) -> JsonObject:
     agent_id = context.caller.acting_as("agent_id", arguments.agent_id)
     messages = get_inbox(context.ledger, Wanted(**arguments.model_dump() | {"agent_id": agent_id}))
@@ -208,9 +241,9 @@ WHOAMI = Tool(
 SEND_MESSAGE = Tool(
     name="send_message",
     description=(
-        "Hand work, a question, a result or an alert to another agent of the fleet. It waits in the recipient's "
-        "inbox until acknowledged. It starts an agent that was spawned with start 'on_message', and wakes one with "
-        "wake. A warning says who won't read it."
+        "Hand work, a question, a result or an alert to another agent. It waits in its inbox until "
+        "acknowledged; it starts one spawned with start 'on_message' and wakes one with wake. A warning says who won't "
+        "read it."
     ),
     arguments=SendMessage,
     result=record({"message_id": TEXT, "recipients": array(TEXT)}, {"warning": TEXT}),
@@ -225,12 +258,17 @@ SEND_AS_PEER = Tool(
     call=_send_message,
 )
 
+SEND_MESSAGES = Tool(
+    name="send_messages",
+    description="Send many messages at once, all or none.",
+    arguments=SendMessages,
+    result=record({"messages": array(SEND_MESSAGE.result)}),
+    call=_send_messages,
+)
+
 GET_INBOX = Tool(
     name="get_inbox",
-    description=(
-        "The messages that wait for you, oldest first. They stay until ack_message takes them out; an empty list "
-        "means nothing has come yet."
-    ),
+    description=("The messages that wait for you, oldest first. They stay until ack_message takes them out."),
     arguments=GetInbox,
     result=record({"messages": array(MESSAGE)}),
     call=_get_inbox,
@@ -249,8 +287,7 @@ READ_INBOX = Tool(
 WAIT_FOR_MESSAGES = Tool(
     name="wait_for_messages",
     description=(
-        "Wait until a message is there for you, at the latest for timeout_ms; returns all that wait, oldest first. "
-        "When timed_out is true, call again."
+        "Wait until a message is there; returns all that wait, oldest first. When timed_out is true, call again."
     ),
     arguments=WaitForMessages,
     result=record({"messages": array(MESSAGE), "timed_out": FLAG}),

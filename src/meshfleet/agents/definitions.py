@@ -91,7 +91,7 @@ def needs_mode_override(name: str, definitions: Iterable[AgentDefinition]) -> bo
 def _config_folders(project_dir: Path, environ: Mapping[str, str]) -> Iterator[Path]:
     home = Path(environ.get("HOME") or os.path.expanduser("~"))  # noqa: PTH111 - Path raises for a missing home
     if not environ.get("OPENCODE_DISABLE_PROJECT_CONFIG"):
-        for folder in _up_to_the_worktree(project_dir.absolute()):
+        for folder in up_to_the_worktree(project_dir.absolute()):
             yield folder / ".opencode"
     named = environ.get("OPENCODE_CONFIG_DIR")
     if named:
@@ -100,7 +100,7 @@ def _config_folders(project_dir: Path, environ: Mapping[str, str]) -> Iterator[P
     yield home / ".opencode"
 
 
-def _up_to_the_worktree(folder: Path) -> Iterator[Path]:
+def up_to_the_worktree(folder: Path) -> Iterator[Path]:
     """Go up to the root of the git worktree as OpenCode does; outside of one it goes up to the root of all."""
     for above in (folder, *folder.parents):
         yield above

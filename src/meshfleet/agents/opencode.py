@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from meshfleet.errors import Invalid, Unavailable
 
-VERSION_TIMEOUT_S: Final = 30.0
+COMMAND_TIMEOUT_S: Final = 30.0
 #: OpenCode takes it for connecting (its default is 30 s, short on a machine where many agents start at once) and for
 #: each call (60 s).
 MCP_TIMEOUT_MS: Final = 120_000
@@ -83,7 +83,7 @@ def opencode_version(binary: Path, environ: Mapping[str, str] | None = None) -> 
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=True,
-            timeout=VERSION_TIMEOUT_S,
+            timeout=COMMAND_TIMEOUT_S,
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise Unavailable(f"{binary} --version failed: {error}; {HOW_TO_GET_IT}") from error

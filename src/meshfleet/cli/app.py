@@ -11,6 +11,7 @@ import typer
 
 from meshfleet import __version__
 from meshfleet.cli import template
+from meshfleet.cli.clients import Client
 from meshfleet.cli.inspect import inspect
 from meshfleet.cli.output import note, say
 from meshfleet.cli.paths import named_file, working_folder
@@ -70,6 +71,23 @@ def demo(
     from meshfleet.demo.run import Options
 
     raise typer.Exit(run(Options(live=live, as_json=as_json, keep=keep), os.environ))
+
+
+@app.command(short_help="Put the server into OpenCode's configuration")
+def init(
+    project: Annotated[bool, typer.Option("--project", help="The project's configuration, not yours.")] = False,
+    client: Annotated[Client, typer.Option("--client", help="Whose configuration.")] = Client.OPENCODE,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the entry out again.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False,
+) -> None:
+    """Put the server into the configuration of OpenCode or another client, after showing the change.
+
+    For claude-code (without --project) and generic it prints what to do instead.
+    """
+    from meshfleet.cli.init import Options
+    from meshfleet.cli.init import init as run
+
+    raise typer.Exit(run(Options(client, project, remove, yes), os.environ, working_folder()))
 
 
 _Which = Annotated[str, typer.Argument(metavar="ID", help="A fleet's id or an agent's; a unique beginning does.")]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from meshfleet.cli.asking import agreed
 from meshfleet.cli.output import complain, printable, say, write_out
 from meshfleet.cli.paths import named_file
 from meshfleet.cli.wording import counted, counted_rows, headed, terminal_width
-from meshfleet.errors import Busy, Conflict, MeshfleetError, NotFound
+from meshfleet.errors import Busy, MeshfleetError, NotFound
 from meshfleet.ledger import Ledger
 from meshfleet.ledger.exchange import read_exported, write_exported
 from meshfleet.ledger.files import Files
@@ -53,7 +53,7 @@ def repair_asking(data_file: Path, settings: Settings, *, yes: bool) -> int:
         _tell_of_contradictions(data_file, settings)
         return CLEAN
     say(printable("\n".join(_plan(data_file, found.damages, found.seq))))
-    if not yes and not _agreed():
+    if not yes and not agreed("repair", "do it?"):
         say("nothing was done")
         return ERRORS
     _, kept = repair(data_file, found.damages, lock_timeout_ms=settings.lock_timeout_ms)
@@ -123,13 +123,6 @@ def _plan(data_file: Path, damages: list[Damage], seq: int) -> Iterable[str]:
         yield f"  leave out what can't be read: {lossy} of the places above (the copies keep the bytes)"
     else:
         yield "  lose nothing that was acknowledged"
-
-
-def _agreed() -> bool:
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise Conflict("repair asks before it does anything, and nobody is there to answer; pass --yes to agree")
-    say("do it? [y/N]")
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 def _as_json(report: Report) -> str:

@@ -1,4 +1,4 @@
-"""`meshfleet init` beside the real OpenCode, which is asked what came of it."""
+"""`meshfleet init` and `doctor` beside the real OpenCode, which is asked what came of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from meshfleet.cli.checks.check import Level
+from meshfleet.cli.checks.opencode import look_at_opencode
 
 COMMENTED = """\
 // the user's own
@@ -60,3 +63,23 @@ def test_opencode_lists_the_server_as_connected_after_init_and_no_more_after_its
     output_of(*init, "--remove", cwd=project)
     assert (file.read_text() if file.exists() else None) == present
     assert "connected" not in output_of(environ["MESHFLEET_OPENCODE"], "mcp", "list", cwd=project)
+
+
+@pytest.mark.opencode
+def test_the_doctor_finds_what_init_wrote_and_the_model_of_the_real_opencode(
+    home: Path, tmp_path: Path, environ: dict[str, str]
+) -> None:
+    file = home / ".config" / "opencode" / "opencode.jsonc"
+    file.parent.mkdir(parents=True)
+    file.write_text(COMMENTED)
+    output_of(sys.executable, "-P", "-m", "meshfleet", "init", "--yes", cwd=tmp_path)
+    found = {check.id: check for check in look_at_opencode(environ, tmp_path)}
+    assert {check.level for check in found.values()} == {Level.OK}, found
+    assert list(found) == ["opencode", "entry", "server", "model"]
+    assert found["entry"].text.endswith(f"meshfleet serve (in {file})")
+    assert found["model"].text == "p/m"
+    file.write_text(file.read_text().replace("[", "", 1))
+    refused = {check.id: check for check in look_at_opencode(environ, tmp_path)}["configuration"]
+    assert refused.level is Level.FAILURE
+    assert f"{file} is not valid JSON(C): " in refused.text
+    assert "baseURL" not in refused.text

@@ -67,6 +67,11 @@ class Admission:
         return round(sum(seen) / len(seen)) if seen else FIRST_GUESS
 
 
+def agents_that_fit(memory: Memory, size: int = FIRST_GUESS) -> int:
+    """How many agents of a size, in bytes, this much memory holds at once; one always may run."""
+    return max(1, int((memory.available - KEPT_FREE * memory.total) // size))
+
+
 def read_memory() -> Memory:
     """The machine's memory, or that of the container this runs in, whichever is less."""
     machine = psutil.virtual_memory()

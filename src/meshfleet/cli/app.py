@@ -90,6 +90,17 @@ def init(
     raise typer.Exit(run(Options(client, project, remove, yes), os.environ, working_folder()))
 
 
+@app.command(short_help="Look whether everything works, and what to do if not")
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+    """Look whether everything is there that agents need, and say what to do where it is not.
+
+    Exit code: 0; 1 when anything failed.
+    """
+    from meshfleet.cli.doctor import doctor as run
+
+    raise typer.Exit(run(os.environ, working_folder(), as_json=as_json))
+
+
 _Which = Annotated[str, typer.Argument(metavar="ID", help="A fleet's id or an agent's; a unique beginning does.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 

@@ -27,7 +27,7 @@ _LINES_AROUND: Final = 1
 """Lines of the file that a shown change has before and after it; more could show a key."""
 _STYLES: Final = {"+": "green", "-": "red", "@": "cyan"}
 _AFTERWARDS: Final = {
-    Client.OPENCODE: "OpenCode reads it when it starts; opencode mcp list then says meshfleet connected",
+    Client.OPENCODE: "OpenCode reads it when it starts; meshfleet doctor looks whether all of it works",
     Client.CLAUDE_CODE: "Claude Code reads it when it starts, and asks whether you trust it",
     Client.CODEX: "Codex reads it when it starts",
 }

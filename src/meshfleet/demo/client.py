@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -20,12 +20,20 @@ from meshfleet.errors import Unavailable
 #: Seconds a call may take; the server answers each of them from memory.
 CALL_TIMEOUT_S: Final = 30.0
 
+OWN_SERVER: Final = (sys.executable, "-P", "-m", "meshfleet", "serve")
+
 
 class MeshClient:
     """The tools of a meshfleet server as calls that return their result or raise."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
+
+    @property
+    def server(self) -> tuple[str, str]:
+        """The server's name and version, as it says itself."""
+        info = self._client.server_info
+        return ("", "") if info is None else (info.name, info.version)
 
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
         """Call a tool; returns its result.
@@ -45,26 +53,28 @@ class MeshClient:
 
 
 @asynccontextmanager
-async def serving(environment: Mapping[str, str], cwd: Path, log: Path) -> AsyncIterator[MeshClient]:
+async def serving(
+    environment: Mapping[str, str], cwd: Path, log: Path, command: Sequence[str] = OWN_SERVER
+) -> AsyncIterator[MeshClient]:
     """Start `meshfleet serve` in a folder and talk to it; it has ended when the block is left, however it is left.
 
     Args:
         environment: All it gets to see, but for HOME, PATH and the like where they are not in it.
         cwd: The folder it serves, in which its agents work.
         log: The file its stderr goes to.
+        command: What starts it.
 
     Raises:
         Unavailable: It could not be started.
     """
-    command = StdioServerParameters(
-        command=sys.executable, args=["-P", "-m", "meshfleet", "serve"], env=dict(environment), cwd=cwd
-    )
+    program, *arguments = command
+    started = StdioServerParameters(command=program, args=arguments, env=dict(environment), cwd=cwd)
     with log.open("w", encoding="utf-8") as stderr:
         try:
             async with Client(
-                stdio_client(command, errlog=stderr),
+                stdio_client(started, errlog=stderr),
                 read_timeout_seconds=CALL_TIMEOUT_S,
-                client_info=Implementation(name="meshfleet-demo", version=__version__),
+                client_info=Implementation(name="meshfleet", version=__version__),
             ) as client:
                 yield MeshClient(client)
         except (MCPError, OSError, BaseExceptionGroup) as error:

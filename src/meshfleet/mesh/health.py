@@ -40,7 +40,7 @@ def health(ledger: Ledger, started_at: int, problems: list[str]) -> dict[str, An
         "uptime_ms": now_ms() - started_at,
         **counts,
         "events": _lines_of(log),
-        "ledger_bytes": _ledger_bytes(ledger.data_file),
+        "ledger_bytes": ledger_bytes(ledger.data_file),
         "events_log_bytes": _size_of(log),
         "last_event_timestamp": _last_timestamp(log),
         "problems": problems,
@@ -64,8 +64,8 @@ def _size_of(path: Path) -> int:
         return 0
 
 
-def _ledger_bytes(data_file: Path) -> int:
-    """The snapshot and the journal that continues it."""
+def ledger_bytes(data_file: Path) -> int:
+    """The size of the snapshot and of the journal that continues it."""
     journals = data_file.parent.glob(glob.escape(beside(data_file, "journal").name) + ".*.ndjson")
     return _size_of(data_file) + sum(_size_of(path) for path in journals)
 

@@ -1,0 +1,1 @@
+"""What `meshfleet doctor` looks at: OpenCode and its configuration, the ledger, the machine."""

@@ -351,6 +351,7 @@ def test_a_file_that_somebody_changed_meanwhile_is_not_written(
         run(yes=False)
     assert user_file.read_text() == '{"model": "new"}'
     assert [path.name for path in user_file.parent.iterdir()] == ["opencode.json"]
+    assert [path.name for path in state_folder(os.environ).iterdir()] == ["lock"], "nothing was edited, nothing is kept"
 
 
 def test_a_disk_that_refuses_leaves_the_file_as_it_was(user_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from meshfleet.cli.clients import Client
 from meshfleet.cli.colours import coloured
 from meshfleet.cli.output import printable, say
 from meshfleet.cli.setup.clients import FORMATS, NAME, Format, file_for_entry, files_of, printed_for, text_of
-from meshfleet.cli.setup.files import one_at_a_time, read_whole, replace_whole
+from meshfleet.cli.setup.files import one_at_a_time, read_whole, replace_whole, require_unchanged
 from meshfleet.cli.setup.installation import server_command
 from meshfleet.cli.setup.originals import Original, Originals, state_folder
 from meshfleet.errors import Invalid
@@ -155,6 +155,7 @@ def _without_entry(form: Format, path: Path, before: bytes, original: Original |
 
 def _carry_out(change: Change, originals: Originals) -> None:
     path = change.path
+    require_unchanged(path, change.before)
     if change.after is not None and change.original is not None:
         # first, so that what was there is kept whatever happens in between
         originals.keep(path, change.after, change.original)

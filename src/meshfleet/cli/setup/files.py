@@ -49,6 +49,16 @@ def read_whole(path: Path) -> bytes | None:
             raise _explained(error, "read", path) from None
 
 
+def require_unchanged(path: Path, before: bytes | None) -> None:
+    """See that a file still holds what was last read of it.
+
+    Raises:
+        Conflict: It does not.
+    """
+    if read_whole(path) != before:
+        raise Conflict(f"{path} was changed by somebody else meanwhile; nothing was written, run it again")
+
+
 def replace_whole(path: Path, before: bytes | None, after: bytes | None, *, private: bool = False) -> None:
     """Give a file its new bytes, or remove it where there are to be none; it is never there in part.
 
@@ -70,14 +80,14 @@ def replace_whole(path: Path, before: bytes | None, after: bytes | None, *, priv
         if present is not None and not present.st_mode & (stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH):
             raise Conflict(f"{path} is write-protected; give it the right (chmod u+w) if it may be changed")
         if after is None:
-            _require_unchanged(path, before)
+            require_unchanged(path, before)
             target.unlink(missing_ok=True)
         else:
             target.parent.mkdir(mode=_PRIVATE_FOLDER if private else 0o777, parents=True, exist_ok=True)
             temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
             try:
                 _write(temporary, after, present, private=private)
-                _require_unchanged(path, before)
+                require_unchanged(path, before)
                 temporary.replace(target)
             except BaseException:
                 with suppress(OSError):
@@ -117,11 +127,6 @@ def _write(path: Path, data: bytes, present: os.stat_result | None, *, private: 
                 os.fchown(fd, present.st_uid, present.st_gid)
             os.fchmod(fd, stat.S_IMODE(present.st_mode))
         os.fsync(fd)
-
-
-def _require_unchanged(path: Path, before: bytes | None) -> None:
-    if read_whole(path) != before:
-        raise Conflict(f"{path} was changed by somebody else meanwhile; nothing was written, run it again")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -103,7 +103,7 @@ async def test_a_look_that_fails_is_told_once_on_the_log_and_ends_nothing(
     ledger_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     library = BrokenLibrary(open_ledger(ledger_file))
-    subscriptions = Subscriptions(library, anyio.CapacityLimiter(1), Watch())
+    subscriptions = Subscriptions(library, anyio.CapacityLimiter(1), Watch(poll_s=0.01))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(subscriptions.watch)
         async with subscriptions._wanting(["meshfleet://fleets"]):

@@ -86,11 +86,10 @@ class Belfry:
         if not os.access(self._folder, os.F_OK):
             return
         try:
-            if _is_folder(self._folder):
-                for topic in topics_of(operations):
-                    folder = self._folder_of(topic)
-                    if os.access(folder, os.F_OK):
-                        _go_through(folder, _ring)
+            for topic in topics_of(operations):
+                folder = self._folder_of(topic)
+                if os.access(folder, os.F_OK) and _is_folder(self._folder):
+                    _go_through(folder, _ring)
         except Exception:
             # the commit stands, and is to be acknowledged
             log.exception("could not ring for those who wait")

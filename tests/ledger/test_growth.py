@@ -6,10 +6,12 @@ files. How long it takes is the benchmark's to tell.
 
 from __future__ import annotations
 
+import gc
 import sys
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -130,6 +132,16 @@ def meshes(tmp_path_factory: pytest.TempPathFactory) -> list[Mesh]:
     return [Mesh(folder, size) for size in SIZES]
 
 
+@contextmanager
+def nothing_collected() -> Generator[None]:
+    """Keep the garbage collector away: it comes when it likes, and tells whoever asked, as hypothesis does."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def functions_called(deed: Callable[[], object]) -> Counter[str]:
     """How often each function is called, those in C included."""
     counts: Counter[str] = Counter()
@@ -138,11 +150,12 @@ def functions_called(deed: Callable[[], object]) -> Counter[str]:
         if event in {"call", "c_call"}:
             counts[frame.f_code.co_qualname if event == "call" else function.__qualname__] += 1
 
-    sys.setprofile(count)
-    try:
-        deed()
-    finally:
-        sys.setprofile(None)
+    with nothing_collected():
+        sys.setprofile(count)
+        try:
+            deed()
+        finally:
+            sys.setprofile(None)
     return counts
 
 
@@ -158,11 +171,12 @@ def steps_taken(deed: Callable[[], object]) -> int:
         return count
 
     before = sys.gettrace()
-    sys.settrace(count)
-    try:
-        deed()
-    finally:
-        sys.settrace(before)
+    with nothing_collected():
+        sys.settrace(count)
+        try:
+            deed()
+        finally:
+            sys.settrace(before)
     return steps
 
 
@@ -235,6 +249,34 @@ def test_a_call_allocates_as_much_whether_a_hundred_messages_are_there_or_five_t
         call(mesh)
     few, many = (most_allocated(partial(call, mesh)) for mesh in meshes)
     assert abs(many - few) < 4_000, (few, many)
+
+
+@pytest.fixture
+def eager_collector() -> Generator[None]:
+    """The garbage collector comes all the time, and somebody wants to hear of it."""
+
+    def hear(phase: str, info: dict[str, int]) -> None:
+        str((phase, info))
+
+    usual = gc.get_threshold()
+    gc.callbacks.append(hear)
+    gc.set_threshold(1)
+    yield
+    gc.set_threshold(*usual)
+    gc.callbacks.remove(hear)
+
+
+def make_lists() -> list[list[int]]:
+    return [[number] for number in range(1_000)]
+
+
+@pytest.mark.parametrize("count", [functions_called, steps_taken])
+def test_what_the_garbage_collector_does_meanwhile_is_not_counted(
+    request: pytest.FixtureRequest, count: Callable[[Callable[[], object]], object]
+) -> None:
+    undisturbed = count(make_lists)
+    request.getfixturevalue("eager_collector")
+    assert count(make_lists) == undisturbed
 
 
 def test_hearing_of_what_another_wrote_costs_the_same(meshes: list[Mesh]) -> None:

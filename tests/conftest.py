@@ -16,6 +16,7 @@ import pytest
 
 from tests.descriptors import open_descriptors, opened_since
 from tests.ledgers import closing_ledgers, folders_in_use
+from tests.scheduling import REAL, SharingModules, is_real, longest_first
 
 OPENCODE_TIMEOUT_S: Final = 300
 # read before any test's environment is cleaned
@@ -29,13 +30,21 @@ hypothesis.settings.load_profile("meshfleet")
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give tests of the real OpenCode one worker, one after the other, and time enough."""
+    """Give tests of the real OpenCode time enough, and begin with what takes long."""
     for item in items:
         if item.get_closest_marker("opencode") is None:
             continue
-        item.add_marker(pytest.mark.xdist_group("opencode"))
+        if not is_real(item.nodeid):
+            raise pytest.UsageError(f"{item.nodeid} drives the real OpenCode; put it into a module called {REAL}*")
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(OPENCODE_TIMEOUT_S))
+    items[:] = longest_first(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> SharingModules:
+    """Share the tests out as tests.scheduling says, whatever --dist does."""
+    return SharingModules(config, log)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -1,4 +1,8 @@
-"""Ending a process at a chosen step of its file operations, for real: with `_exit` or with SIGKILL."""
+"""Ending a process at a chosen step of its file operations, for real: with `_exit` or with SIGKILL.
+
+To fork one costs more than what it does until then. Where another process than the one that is looked at dies first, it
+may do so in play: nothing it does from then on is carried out.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,10 @@ class When(StrEnum):
     FIRST_BYTE = "after the first byte of"
     HALF = "after half of"
     ALL_BUT_LAST_BYTE = "before the last byte of"
+
+
+class Died(BaseException):
+    """The process is dead: nothing it would do in passing happens any more."""
 
 
 class Point(NamedTuple):
@@ -64,14 +72,18 @@ class CrashingFiles(WatchedFiles):
 
     def __init__(self) -> None:
         self.trace: list[str] = []
-        self._armed = False
+        self._armed = self._in_play = self._dead = False
         self._point: Point | None = None
 
-    def arm(self, point: Point | None) -> None:
-        """Count from now on, and end the process at the point if there is one."""
-        self._armed, self._point = True, point
+    def arm(self, point: Point | None, *, in_play: bool = False) -> None:
+        """Count from now on, and end the process at the point if there is one; in play that raises `Died`."""
+        self._armed, self._point, self._in_play = True, point, in_play
 
     def around(self, name: str, step: Step, *args: Any) -> Any:
+        if self._dead:
+            if name != "close":
+                raise Died
+            return step(*args)
         if not self._armed:
             return None if name in NOT_CARRIED_OUT else step(*args)
         self.trace.append(name)
@@ -82,6 +94,9 @@ class CrashingFiles(WatchedFiles):
             if point.when is not When.BEFORE:
                 _carry_out(point.when, name, step, args)
         finally:
+            if self._in_play:
+                self._dead = True
+                raise Died
             _end(point)
 
 

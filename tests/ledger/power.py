@@ -14,11 +14,13 @@ import random
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from meshfleet.ledger.files import Identity
 from meshfleet.ledger.journal import SECTOR
+from tests.ledger.crashes import Died
 from tests.ledger.watched_files import Step, UnsyncedFiles, WatchedFiles
 
 MOST_COMBINED: Final = 6
@@ -201,6 +203,17 @@ class Moment:
             yield names
 
 
+@lru_cache(maxsize=10_000)
+def _essence_of(content: bytes, own: bytes) -> tuple[bytes, int]:
+    """A file's content without what was drawn by lot, and how many zeros are at its end."""
+    written = content.rstrip(b"\0")
+
+    def same(match: re.Match[bytes]) -> bytes:
+        return b"its own" if match[1] == own else b""
+
+    return _BY_LOT.sub(same, written), len(content) - len(written)
+
+
 @dataclass(frozen=True)
 class Remains:
     """What a cut left: the content and the former identity of every file, by name."""
@@ -217,14 +230,7 @@ class Remains:
         """What makes a difference: not when a copy was made, where a file lies on the disk, what was drawn by lot."""
         inode, mtime_ns = self.identities.get(snapshot, (0, 0))
         own = b'"snapshot":[%d,%d,%d]' % (inode, mtime_ns, len(self.contents.get(snapshot, b"")))
-
-        def same(match: re.Match[bytes]) -> bytes:
-            return b"its own" if match[1] == own else b""
-
-        found = []
-        for name, content in self.contents.items():
-            written = content.rstrip(b"\0")
-            found.append((_MOMENT.sub("", name), _BY_LOT.sub(same, written), len(content) - len(written)))
+        found = [(_MOMENT.sub("", name), *_essence_of(content, own)) for name, content in self.contents.items()]
         return tuple(sorted(found))
 
     def put_into(self, folder: Path) -> RestoredFiles:
@@ -332,10 +338,6 @@ class Disk:
         self._nodes[number] = Node(content, (), (status.st_ino, status.st_mtime_ns))
         self._node_of_inode[status.st_ino] = number
         return number
-
-
-class Died(BaseException):
-    """The process is dead: nothing it would do in passing happens any more."""
 
 
 class RecordingFiles(WatchedFiles):

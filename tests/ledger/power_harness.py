@@ -28,7 +28,8 @@ from meshfleet.ledger.repair import repair
 from meshfleet.ledger.salvage import salvage
 from tests.ledger.broken_protocols import BROKEN_PROTOCOLS
 from tests.ledger.crash_scenarios import Scenario, Stage, look, opened
-from tests.ledger.power import Died, Disk, Moment, RecordingFiles, Remains
+from tests.ledger.crashes import Died
+from tests.ledger.power import Disk, Moment, RecordingFiles, Remains
 from tests.ledger.power_scenarios import EXPORTED, POWER_SCENARIOS, WITHOUT_A_DEATH, check_export
 from tests.ledger.rows import send, waiting
 

@@ -45,10 +45,10 @@ setup: $(INSTALLED) $(LINKED) $(INSPECTOR)
 demo: $(INSTALLED) $(LINKED)
 	$(RUN)/meshfleet demo $(ARGS)
 
-# Two workers: tests that drive the real OpenCode (7 to 11 s of processor each) share one and run one after the other,
-# the fast ones use the other core meanwhile (tests/scheduling.py), and one summary closes the run.
+# Three workers for two cores: tests that drive the real OpenCode (7 to 11 s of processor each) share one and run one
+# after the other, the others leave no core idle while one waits (tests/scheduling.py), and one summary closes the run.
 test: setup
-	$(RUN)/python -m pytest -n 2 $(ARGS)
+	$(RUN)/python -m pytest -n 3 $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -15,6 +15,7 @@ import hypothesis
 import pytest
 
 from tests.descriptors import open_descriptors, opened_since
+from tests.ledger.harnesses import in_memory
 from tests.ledgers import closing_ledgers, folders_in_use
 from tests.scheduling import REAL, SharingModules, is_real, longest_first
 
@@ -99,11 +100,20 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def memory(tmp_path_factory: pytest.TempPathFactory) -> Generator[Path]:
+    """A folder that lies in memory where there is room for it."""
+    with in_memory(tmp_path_factory.mktemp("no-memory")) as folder:
+        yield folder
+
+
 @pytest.fixture
-def ledger_file(tmp_path: Path) -> Path:
+def ledger_file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Return where the test's own ledger may be; nothing is there yet but the folder."""
     folder = tmp_path / "ledger"
-    folder.mkdir()
+    if request.node.get_closest_marker("in_memory"):
+        folder = request.getfixturevalue("memory") / tmp_path.name / "ledger"
+    folder.mkdir(parents=True)
     return folder / "agent-mesh.json"
 
 

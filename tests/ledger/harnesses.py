@@ -24,7 +24,7 @@ MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a folder of one's own is made i
 
 def report_of(harness: str, folder: Path, *arguments: str) -> dict[str, Any]:
     """What a harness of this folder found."""
-    with _in_memory(folder) as place:
+    with in_memory(folder) as place:
         command = [sys.executable, "-m", f"tests.ledger.{harness}", str(place), *arguments]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
     assert done.returncode == 0, done.stderr
@@ -33,7 +33,8 @@ def report_of(harness: str, folder: Path, *arguments: str) -> dict[str, Any]:
 
 
 @contextmanager
-def _in_memory(folder: Path) -> Generator[Path]:
+def in_memory(folder: Path) -> Generator[Path]:
+    """A folder in memory for the time of a `with` statement, or the given one where there is no memory for that."""
     if not os.access(MEMORY, os.W_OK | os.X_OK):
         yield folder
         return

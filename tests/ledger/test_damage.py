@@ -22,6 +22,8 @@ from tests.ledger.journals import write_behind, written_in
 from tests.ledger.rows import message, quiet_ledger, send, waiting
 from tests.ledgers import ledger_at
 
+pytestmark = pytest.mark.in_memory
+
 LEAVE_THREE_TRANSACTIONS: Final = """
 import os, sys
 from pathlib import Path
@@ -53,13 +55,13 @@ def copied(ledger_file: Path, folder: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("room", [0, 20_000])
 def test_a_tail_torn_at_any_byte_is_cut_and_the_next_send_succeeds(
-    ledger_file: Path, journal_file: Path, tmp_path: Path, room: int
+    ledger_file: Path, journal_file: Path, room: int
 ) -> None:
     whole = written_in(journal_file)
     start = whole[:-1].rfind(b"\n") + 1
     for size in range(start, len(whole)):
         journal_file.write_bytes(whole[:size] + bytes(room))
-        with copied(ledger_file, tmp_path / "copy") as copy:
+        with copied(ledger_file, ledger_file.parent.with_name("copy")) as copy:
             ledger, fresh = Ledger(copy), Ledger(copy)
             assert waiting(ledger) == ["m1", "m2"]
             send(ledger, "m4")

@@ -22,6 +22,8 @@ from meshfleet.model import Row, attempt_key, receipt_key
 from tests.ledger.rows import bytes_of, message, send, waiting
 from tests.ledgers import ledger_at
 
+pytestmark = pytest.mark.in_memory
+
 REFUSAL: Final = re.compile(
     r"agent-mesh\.(json|journal\.\d+\.ndjson) is damaged: .*(line \d+|continues in|starts after).*; nothing is written"
     r" until it is mended: run meshfleet verify",

@@ -22,6 +22,8 @@ from tests.ledger.test_flipped_snapshot import content, one_row_of_each
 from tests.ledger.watched_files import UnsyncedFiles
 from tests.ledgers import closing_ledgers
 
+pytestmark = pytest.mark.in_memory
+
 MASKS: Final = (1, 2, 128)
 """In turn: a letter becomes another, a quote a space, and a byte no UTF-8. More of them cost time and show the same."""
 IN_JOURNAL: Final = ("m3", "m4", "m5")

@@ -51,13 +51,16 @@ def _options(
 @app.command(short_help="The MCP server; OpenCode starts it")
 def serve() -> None:
     """Serve MCP over standard input and output; this is what OpenCode's configuration starts."""
+    # what is wrong with these is said before the server is loaded, which takes longer than all the rest
+    settings, folder = Settings.from_environ(os.environ), working_folder()
+
     import anyio
 
     from meshfleet.server.serve import serve as serve_stdio
 
     if sys.stdin is not None and sys.stdin.isatty():
         note(TYPED_BY_A_PERSON)
-    anyio.run(serve_stdio, Settings.from_environ(os.environ), dict(os.environ), working_folder())
+    anyio.run(serve_stdio, settings, dict(os.environ), folder)
 
 
 @app.command(short_help="Three real agents hand work to each other")
@@ -68,9 +71,8 @@ def demo(
 ) -> None:
     """Watch three real OpenCode agents hand work to each other; needs no key and no network."""
     from meshfleet.cli.demo import demo as run
-    from meshfleet.demo.run import Options
 
-    raise typer.Exit(run(Options(live=live, as_json=as_json, keep=keep), os.environ))
+    raise typer.Exit(run(os.environ, live=live, as_json=as_json, keep=keep))
 
 
 @app.command(short_help="Put the server into OpenCode's configuration")

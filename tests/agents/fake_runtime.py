@@ -10,6 +10,7 @@ A deed a line, `verb argument`. A prompt whose first line is no deed is answered
     leave SECONDS                              the same, which ends by itself after that long
     environment     says the environment       arguments       says the command line
     wait SECONDS    hang                       flood BYTES     events without end
+    until PATH      goes on once there is a file of that name
     exit STATUS     die SIGNAL         recover NUMBER  answer at once from this attempt on
 """
 
@@ -53,6 +54,11 @@ def emit(kind: str, **fields: object) -> None:
 
 def part(kind: str, **fields: object) -> dict[str, object]:
     return {"id": f"prt_{next(_parts)}", "sessionID": SESSION, "type": kind, **fields}
+
+
+def wait_for_file(path: str) -> None:
+    while not Path(path).exists():
+        time.sleep(0.01)
 
 
 def say(text: str) -> None:
@@ -122,6 +128,7 @@ DEEDS: Final[dict[str, Callable[[str], object]]] = {
     "environment": lambda _: say(json.dumps(dict(os.environ))),
     "arguments": lambda _: say(json.dumps(sys.argv[1:])),
     "wait": lambda seconds: time.sleep(float(seconds)),
+    "until": wait_for_file,
     "hang": lambda _: time.sleep(3600),
     "flood": flood,
     "exit": lambda status: sys.exit(int(status)),

@@ -159,12 +159,17 @@ async def test_two_heirs_at_the_same_instant_adopt_each_agent_once(
     def told() -> list[str]:
         return [event["event"] for event in events_in(settings.data_file)]
 
-    _, agent_ids = spawn(ledger, tmp_path, *["begin\nsay up\nwait 1\nanswer done"] * 4, "exit 3", max_attempts=2)
+    fail, end = tmp_path / "fail", tmp_path / "end"
+    long = f"begin\nsay up\nuntil {end}\nanswer done"
+    _, agent_ids = spawn(ledger, tmp_path, *[long] * 4, f"begin\nsay up\nuntil {fail}\nexit 3", max_attempts=2)
     with server(settings, fake_opencode, MESHFLEET_RETRY_BASE_MS="1500") as running:
+        await until(lambda: all(has_said(settings, one, "up") for one in agent_ids))
+        fail.touch()
         await until(lambda: "agent_retry_scheduled" in told())
-        await until(lambda: all(has_said(settings, one, "up") for one in agent_ids[:4]))
         kill(running)
     with server(settings, fake_opencode) as one, server(settings, fake_opencode) as other:
+        await until(lambda: told().count("agent_adopted") >= len(agent_ids))
+        end.touch()
         # the log is written after the ledger
         await until(lambda: told().count("attempt_ended") >= 6 and "fleet_ended" in told())
         owners = {agent_row(ledger, agent_id)["supervisor"]["pid"] for agent_id in agent_ids}

@@ -87,6 +87,10 @@ def assert_answers_alike(view: View, naive: NaiveLedger) -> None:
     ):
         for value in (*values, "nowhere"):
             assert in_any_order(ask(value)) == in_any_order(naive.with_value(table, field, value))
+            assert view.count_of(table, field, value) == len(naive.with_value(table, field, value))
+    for fleet_id in (*FLEETS, "nowhere"):
+        messages = view.messages_of(fleet_id)
+        assert [view.last_messages_of(fleet_id, count) for count in (0, 1, 9)] == [[], messages[-1:], messages[-9:]]
     for agent_id in (*AGENTS, "nobody"):
         assert list(view.inbox(agent_id)) == naive.document["inboxes"].get(agent_id, [])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import islice
 from sys import getsizeof, intern
 from types import MappingProxyType
 from typing import Any, Final
@@ -225,6 +226,16 @@ class View:
         """The messages of a fleet, in order of arrival."""
         return list(self._indexed("messages", "fleet_id", fleet_id))
 
+    def last_messages_of(self, fleet_id: str, count: int) -> list[Row]:
+        """The last messages of a fleet, at most so many, in order of arrival."""
+        keys = reversed(self._state.index["messages", "fleet_id"].get(fleet_id, {}))
+        found = (self.get("messages", key) for key in islice(keys, max(count, 0)))
+        return [row for row in found if row is not None][::-1]
+
+    def count_of(self, table: str, field: str, value: str) -> int:
+        """How many rows of a table have this value in a field it is indexed by."""
+        return len(self._state.index[table, field].get(value, _NOTHING))
+
     def receipts_of(self, message_id: str) -> list[Row]:
         """The receipts of a message, in order of arrival."""
         return list(self._indexed("receipts", "message_id", message_id))
@@ -290,6 +301,15 @@ class Transaction(View):
             elif operation[:2] == [TAKE, agent_id]:
                 ids.pop(operation[2], None)
         return ids
+
+    def last_messages_of(self, fleet_id: str, count: int) -> list[Row]:
+        """The last messages of a fleet, at most so many, as this transaction leaves them."""
+        messages = self.messages_of(fleet_id)
+        return messages[max(len(messages) - max(count, 0), 0) :]
+
+    def count_of(self, table: str, field: str, value: str) -> int:
+        """How many rows of a table have this value in an indexed field, as this transaction leaves them."""
+        return sum(1 for _ in self._indexed(table, field, value))
 
     def _indexed(self, table: str, field: str, value: str) -> Iterator[Row]:
         before = self._state.index[table, field].get(value, _NOTHING)

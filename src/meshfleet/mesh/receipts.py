@@ -61,7 +61,7 @@ def write_receipt(
         checked_text("note", note, LONGEST_PAYLOAD)
 
     def rule(transaction: Transaction) -> dict[str, Any]:
-        message = _require_message(transaction, message_id)
+        message = require_message(transaction, message_id)
         return {"receipt": _write_receipt(transaction, message, agent_id, action, note)}
 
     return ledger.transact(rule)
@@ -75,7 +75,7 @@ def get_receipts(ledger: Ledger, message_id: str) -> dict[str, Any]:
     """
 
     def query(view: View) -> dict[str, Any]:
-        _require_message(view, message_id)
+        require_message(view, message_id)
         receipts = view.receipts_of(message_id)
         return {"receipts": sorted(receipts, key=lambda receipt: (receipt["timestamp"], receipt["agent_id"]))}
 
@@ -95,7 +95,12 @@ def was_put_before(view: View, message_id: str, agent_id: str) -> bool:
     return any(view.get("receipts", receipt_key(message_id, agent_id, done)) for done in (SEEN, DELIVERED, ACK))
 
 
-def _require_message(view: View, message_id: str) -> Row:
+def require_message(view: View, message_id: str) -> Row:
+    """The message's row.
+
+    Raises:
+        NotFound: There is no such message.
+    """
     message = view.get("messages", message_id)
     if message is None:
         raise NotFound(f"message_id {shown(message_id)} is no message; send_message returns the id of one")

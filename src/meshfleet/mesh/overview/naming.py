@@ -1,0 +1,68 @@
+"""What a person means by an id or its beginning: the row, or the several it may be."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+from meshfleet.errors import Invalid, NotFound
+from meshfleet.ledger import Ledger, View
+from meshfleet.mesh.texts import shown
+from meshfleet.model import Row
+
+NAMEABLE: Final = ("fleets", "agents", "messages")
+_MOST_LISTED: Final = 5
+"""How many of those that a beginning may mean its refusal lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A row that a person may mean.
+
+    Attributes:
+        table: `fleets`, `agents` or `messages`.
+        id: Its key.
+        told: What it is, such as `agent Explorer, running`.
+    """
+
+    table: str
+    id: str
+    told: str
+
+
+def candidates(view: View, name: str, tables: Collection[str] = NAMEABLE) -> list[Named]:
+    """The one with this id; where there is none, all whose ids begin with it."""
+    exact = [(table, row) for table in tables if (row := view.get(table, name)) is not None]
+    found = exact[:1] or [
+        (table, row) for table in tables for row in view.rows(table) if name and row["id"].startswith(name)
+    ]
+    return [Named(table, row["id"], _told(table, row)) for table, row in found]
+
+
+def require_named(ledger: Ledger, name: str, tables: Collection[str] = NAMEABLE) -> Named:
+    """What a person names by its id, or by a beginning that only one has.
+
+    Raises:
+        Invalid: Several have it.
+        NotFound: None has.
+    """
+    found = ledger.read(lambda view: candidates(view, name, tables))
+    if not found:
+        kinds = " or ".join(table.removesuffix("s") for table in tables)
+        raise NotFound(f"{shown(name)} is no {kinds} of {ledger.data_file}, nor the beginning of one's id")
+    if len(found) > 1:
+        some = "; ".join(f"{one.id} ({one.told})" for one in found[:_MOST_LISTED])
+        rest = "; ..." if len(found) > _MOST_LISTED else ""
+        raise Invalid(f"{shown(name)} is the beginning of {len(found)} ids: {some}{rest}; give more of it")
+    return found[0]
+
+
+def _told(table: str, row: Row) -> str:
+    match table:
+        case "fleets":
+            return " ".join(["fleet", *([str(row["name"])] if "name" in row else [])]) + f", {row['status']}"
+        case "agents":
+            return f"agent {row['role']}, {row['status']}"
+        case _:
+            return f"message, {row['type']}"

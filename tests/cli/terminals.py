@@ -13,11 +13,11 @@ from pathlib import Path
 from threading import Thread
 
 
-def in_terminal(arguments: list[str], ledger: Path, *, columns: int) -> tuple[int, str]:
+def in_terminal(arguments: list[str], ledger: Path, *, columns: int, **more: str) -> tuple[int, str]:
     """Run the command with a terminal as its standard output; returns the exit code and what the terminal got."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    environ = {**os.environ, "MESHFLEET_DATA_FILE": str(ledger)}
+    environ = {**os.environ, "MESHFLEET_DATA_FILE": str(ledger), **more}
     environ.pop("COLUMNS", None)
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "meshfleet", *arguments], env=environ, stdin=subprocess.DEVNULL, stdout=theirs

@@ -291,7 +291,9 @@ def test_a_beginning_that_several_have_is_bad_use(shell: Shell) -> None:
     ledger.close()
     done = shell.run("cancel", "twin-")
     assert done.returncode == 2
-    assert "is the beginning of 2 ids: twin-1, twin-2; give more of it" in one_line(done)
+    assert "is the beginning of 2 ids: twin-1 (fleet, running); twin-2 (fleet, running); give more of it" in one_line(
+        done
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from meshfleet.errors import Conflict, Corrupt, Invalid
-from meshfleet.ledger import Transaction
+from meshfleet.ledger import Ledger, Transaction
 from tests.ledger.rows import message, send, waiting
 from tests.ledgers import ledger_at
 
@@ -20,6 +21,17 @@ def test_what_was_written_is_read_by_the_same_ledger_by_another_and_by_a_fresh_o
     send(one, "m1")
     send(two, "m2")
     assert waiting(one) == waiting(two) == waiting(ledger_at(ledger_file)) == ["m1", "m2"]
+
+
+def test_a_ledger_that_is_opened_briefly_answers_alike_and_follows_what_others_write(ledger_file: Path) -> None:
+    other = ledger_at(ledger_file)
+    send(other, "m1")
+    other.compact()
+    with closing(Ledger(ledger_file, briefly=True)) as brief:
+        assert waiting(brief) == ["m1"]
+        send(other, "m2")
+        send(brief, "m3")
+        assert waiting(brief) == waiting(other) == ["m1", "m2", "m3"]
 
 
 def test_a_rule_that_raises_leaves_nothing_behind(ledger_file: Path) -> None:

@@ -16,12 +16,12 @@ from meshfleet.agents.foreground import LOOK_S, Condition, is_left_alone, superv
 from meshfleet.agents.output import MOST_PAGE_BYTES, Sight, compact, look_at, text_of
 from meshfleet.cli.output import complain, printable, say
 from meshfleet.cli.wording import counted
-from meshfleet.errors import Invalid, NotFound, Unavailable
+from meshfleet.errors import Unavailable
 from meshfleet.ledger import Ledger, View
 from meshfleet.mesh import cancelling, resuming
 from meshfleet.mesh.fleets import require_fleet
 from meshfleet.mesh.lifecycle import AT_WORK, require_agent
-from meshfleet.mesh.texts import shown
+from meshfleet.mesh.overview import require_named
 from meshfleet.mesh.waiting import Endings, Until, endings_since
 from meshfleet.model import AgentStatus, FleetStatus, Row
 from meshfleet.settings import Settings
@@ -29,8 +29,6 @@ from meshfleet.settings import Settings
 STOP_PATIENCE_S: Final = 60.0
 """How long a server may take to stop agents: it asks, kills after 10 s, and gives up what can't be killed after 30."""
 FAILED: Final = 1
-_MOST_NAMED: Final = 5
-"""Ids that the refusal of an ambiguous beginning shows."""
 
 
 @contextmanager
@@ -111,7 +109,7 @@ def wait(name: str, *, for_any: bool, timeout_s: float | None, as_json: bool) ->
     """Wait until a fleet has ended, or any of its agents that had not; the exit code: 1 too late, or it failed."""
     which = Until.ANY if for_any else Until.ALL
     with opened() as (ledger, _):
-        fleet_id = _one_of(ledger, name, ("fleets",))[1]
+        fleet_id = require_named(ledger, name, ("fleets",)).id
         cursor = ledger.read(lambda view: _already(view, fleet_id, which))
 
         def is_there(view: View) -> bool:
@@ -129,7 +127,7 @@ def wait(name: str, *, for_any: bool, timeout_s: float | None, as_json: bool) ->
 def logs(name: str, *, follow: bool, attempt: int | None, as_json: bool) -> int:
     """Print what an agent has said and done, and with `follow` go on until it has ended; the exit code."""
     with opened() as (ledger, _):
-        agent_id = _one_of(ledger, name, ("agents",))[1]
+        agent_id = require_named(ledger, name, ("agents",)).id
         anyio.run(partial(_print_logs, ledger, agent_id, follow=follow, attempt=attempt, as_json=as_json))
     return 0
 
@@ -238,32 +236,8 @@ def _print_event(event: dict[str, Any], *, as_json: bool) -> None:
 
 def _named(ledger: Ledger, name: str) -> dict[str, str]:
     """The fleet or the agent that a person names, as the rules take it."""
-    table, key = _one_of(ledger, name, ("fleets", "agents"))
-    return {"fleet_id" if table == "fleets" else "agent_id": key}
-
-
-def _one_of(ledger: Ledger, name: str, tables: tuple[str, ...]) -> tuple[str, str]:
-    """The table and the id of what a person names by its id or by a beginning that only one has.
-
-    Raises:
-        Invalid: Several have it.
-        NotFound: None has.
-    """
-
-    def query(view: View) -> list[tuple[str, str]]:
-        exact = [(table, name) for table in tables if view.get(table, name) is not None]
-        return exact[:1] or [
-            (table, row["id"]) for table in tables for row in view.rows(table) if name and row["id"].startswith(name)
-        ]
-
-    found = ledger.read(query)
-    kinds = " or ".join(table.removesuffix("s") for table in tables)
-    if not found:
-        raise NotFound(f"{shown(name)} is no {kinds} of {ledger.data_file}, nor the beginning of one's id")
-    if len(found) > 1:
-        some = ", ".join(key for _, key in found[:_MOST_NAMED]) + (", ..." if len(found) > _MOST_NAMED else "")
-        raise Invalid(f"{shown(name)} is the beginning of {len(found)} ids: {some}; give more of it")
-    return found[0]
+    found = require_named(ledger, name, ("fleets", "agents"))
+    return {"fleet_id" if found.table == "fleets" else "agent_id": found.id}
 
 
 def _require_own(ledger: Ledger, settings: Settings, which: dict[str, str]) -> None:

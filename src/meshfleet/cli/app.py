@@ -221,7 +221,7 @@ def import_(
 
 
 app.add_typer(template.app, short_help="Fleets to keep, share and start again")
-app.command(short_help="What has happened: inspect --events")(inspect)
+app.command(short_help="What there is: fleets, agents, messages, events")(inspect)
 
 
 def _ledger(file: Path | None) -> Path:

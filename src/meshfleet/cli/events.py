@@ -6,10 +6,10 @@ import json
 import re
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from meshfleet.cli.figures import iso_time
 from meshfleet.cli.output import printable, say, write_out
 from meshfleet.errors import NotFound
 from meshfleet.ledger.event_lines import EventLine, EventReader
@@ -49,16 +49,8 @@ def _print(events: Iterable[EventLine], *, as_json: bool) -> None:
 
 def as_text(event: EventLine) -> str:
     """One event as a line: when, what, and its fields as `name=value`."""
-    told = [_time(event.timestamp), event.name, *(f"{name}={_value(value)}" for name, value in event.fields.items())]
+    told = [iso_time(event.timestamp), event.name, *(f"{name}={_value(value)}" for name, value in event.fields.items())]
     return " ".join(told).replace("\n", "\\n")
-
-
-def _time(timestamp: int) -> str:
-    try:
-        moment = datetime.fromtimestamp(timestamp / 1000, UTC)
-    except (ValueError, OverflowError, OSError):
-        return str(timestamp)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{timestamp % 1000:03d}Z"
 
 
 def _value(value: Any) -> str:

@@ -88,4 +88,8 @@ def _let_go_of_stdout() -> None:
 
 def printable(text: str) -> str:
     """The text without what a terminal would obey or could not show."""
-    return "".join(char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text)
+    return (
+        text
+        if text.isprintable()
+        else "".join(char if char.isprintable() or char in "\n\t" else ascii(char)[1:-1] for char in text)
+    )

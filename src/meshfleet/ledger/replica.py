@@ -52,8 +52,9 @@ class Replica:
         torn_tails_cut: How many torn transactions were cut off by this process.
     """
 
-    def __init__(self, data_file: Path, files: Files) -> None:
+    def __init__(self, data_file: Path, files: Files, *, briefly: bool = False) -> None:
         self.data_file = data_file
+        self._briefly = briefly
         self._data_name = str(data_file)
         self.files = files
         self.state = State()
@@ -335,7 +336,7 @@ class Replica:
         if self.files.identify_open(fd) != identity:
             raise Moved(f"{self.data_file.name} is being rewritten in place")
         try:
-            return snapshot.read(data)
+            return snapshot.read(data, briefly=self._briefly)
         except Malformed as damage:
             if self.files.identify(self.data_file) != identity:
                 raise Moved(f"{self.data_file.name} is being replaced") from None

@@ -41,8 +41,12 @@ def peek(head: bytes) -> Heading | None:
     return Heading(*map(int, match.groups())) if match else None
 
 
-def read(data: bytes) -> tuple[Heading | None, State]:
+def read(data: bytes, *, briefly: bool = False) -> tuple[Heading | None, State]:
     """Read a whole snapshot; the heading is None where another program wrote it (no generation).
+
+    Args:
+        data: Its bytes.
+        briefly: Whether the state is not kept for long.
 
     Raises:
         Malformed: It is no JSON, or no ledger.
@@ -65,7 +69,7 @@ def read(data: bytes) -> tuple[Heading | None, State]:
             checked.get("seq", 0),
             checked.get("lineage", 0),
         )
-    return heading, State.from_document(upgrade(checked))
+    return heading, State.from_document(upgrade(checked), briefly=briefly)
 
 
 def _document(data: bytes, **how: Any) -> Any:

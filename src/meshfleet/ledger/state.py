@@ -53,8 +53,13 @@ class State:
         }
 
     @classmethod
-    def from_document(cls, document: Mapping[str, Any]) -> State:
-        """Build the state of a checked and upgraded document, whose tables become the state's own."""
+    def from_document(cls, document: Mapping[str, Any], *, briefly: bool = False) -> State:
+        """Build the state of a checked and upgraded document, whose tables become the state's own.
+
+        Args:
+            document: The document.
+            briefly: Whether it is not kept for long, so that making it small is not worth the time.
+        """
         state = cls()
         state.schema_version = document["schema_version"]
         state.lineage = document.get("lineage", 0)
@@ -62,7 +67,8 @@ class State:
         for table in state.tables:
             rows: dict[str, Row] = document[table]
             known.update(zip(rows, rows, strict=True) if table in {"fleets", "agents", "messages"} else ())
-            _share(table, rows, known)
+            if not briefly:
+                _share(table, rows, known)
             state.tables[table] = rows
             for field in _INDEXED.get(table, ()):
                 state.index[table, field] = _index(rows, field)

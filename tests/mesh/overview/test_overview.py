@@ -10,7 +10,6 @@ import pytest
 from meshfleet.errors import Invalid, NotFound
 from meshfleet.ledger import Ledger, View
 from meshfleet.mesh.fleets import create_fleet
-from meshfleet.mesh.lifecycle import Outcome, settle_attempt
 from meshfleet.mesh.messages import Draft, send_message
 from meshfleet.mesh.overview import (
     MomentKind,
@@ -27,6 +26,7 @@ from meshfleet.mesh.overview import (
     timeline,
 )
 from meshfleet.mesh.receipts import ack_message, write_receipt
+from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.specs import AgentSpec, FleetOptions
 from meshfleet.mesh.supervision import Progress, note_progress
 from meshfleet.model import Reason, Row, TokensRow
@@ -285,7 +285,7 @@ def test_an_id_or_a_beginning_that_only_one_has_names_a_row(ledger: Ledger) -> N
 @pytest.mark.parametrize("name", ["", "zz", "\x1b"])
 def test_a_name_that_nothing_has_is_refused(ledger: Ledger, name: str) -> None:
     fleet_of(ledger, "A")
-    with pytest.raises(NotFound, match="is no fleet or agent or message of "):
+    with pytest.raises(NotFound, match="is no fleet, agent or message of "):
         require_named(ledger, name)
 
 

@@ -27,7 +27,7 @@ class Delivery:
         seen_at: When the recipient said that it saw it.
         acked_at: When the recipient acted on it.
         waits: Whether it is still in the recipient's inbox.
-        others: Further receipts of the recipient, oldest first.
+        others: What else the recipient said of it: receipts of other actions, and those with a note, oldest first.
     """
 
     agent_id: str
@@ -144,5 +144,5 @@ def _delivery(view: View, message_id: str, recipient: str, receipts: list[Row]) 
         seen_at=first.get(SEEN),
         acked_at=first.get(ACK),
         waits=message_id in view.inbox(recipient),
-        others=tuple(receipt for receipt in receipts if receipt["action"] not in _STEPS),
+        others=tuple(receipt for receipt in receipts if receipt["action"] not in _STEPS or "note" in receipt),
     )

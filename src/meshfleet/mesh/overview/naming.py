@@ -23,21 +23,18 @@ class Named:
     Attributes:
         table: `fleets`, `agents` or `messages`.
         id: Its key.
-        told: What it is, such as `agent Explorer, running`.
     """
 
     table: str
     id: str
-    told: str
 
 
-def candidates(view: View, name: str, tables: Collection[str] = NAMEABLE) -> list[Named]:
-    """The one with this id; where there is none, all whose ids begin with it."""
+def candidates(view: View, name: str, tables: Collection[str] = NAMEABLE) -> list[tuple[str, Row]]:
+    """The one row with this id, with its table; where there is none, all whose ids begin with it."""
     exact = [(table, row) for table in tables if (row := view.get(table, name)) is not None]
-    found = exact[:1] or [
+    return exact[:1] or [
         (table, row) for table in tables for row in view.rows(table) if name and row["id"].startswith(name)
     ]
-    return [Named(table, row["id"], _told(table, row)) for table, row in found]
 
 
 def require_named(ledger: Ledger, name: str, tables: Collection[str] = NAMEABLE) -> Named:
@@ -49,16 +46,19 @@ def require_named(ledger: Ledger, name: str, tables: Collection[str] = NAMEABLE)
     """
     found = ledger.read(lambda view: candidates(view, name, tables))
     if not found:
-        kinds = " or ".join(table.removesuffix("s") for table in tables)
+        *others, last = (table.removesuffix("s") for table in tables)
+        kinds = f"{', '.join(others)} or {last}" if others else last
         raise NotFound(f"{shown(name)} is no {kinds} of {ledger.data_file}, nor the beginning of one's id")
     if len(found) > 1:
-        some = "; ".join(f"{one.id} ({one.told})" for one in found[:_MOST_LISTED])
+        some = "; ".join(f"{row['id']} ({_told(table, row)})" for table, row in found[:_MOST_LISTED])
         rest = "; ..." if len(found) > _MOST_LISTED else ""
         raise Invalid(f"{shown(name)} is the beginning of {len(found)} ids: {some}{rest}; give more of it")
-    return found[0]
+    [(table, row)] = found
+    return Named(table, row["id"])
 
 
 def _told(table: str, row: Row) -> str:
+    """What a row is, such as `agent Explorer, running`."""
     match table:
         case "fleets":
             return " ".join(["fleet", *([str(row["name"])] if "name" in row else [])]) + f", {row['status']}"

@@ -51,7 +51,7 @@ class Mesh:
             write_receipt(ledger, self.analyst, self.message, action)
         ack_message(ledger, self.analyst, self.message)
         self.broadcast = self._send(ledger, self.analyst, "*", "hear")
-        write_receipt(ledger, self.explorer, self.broadcast, "seen", "a note")
+        write_receipt(ledger, self.explorer, self.broadcast, "rated", "a note")
         note_progress(ledger, [Progress(self.analyst, 1, "ses_1", _tokens(1_234), 0.5, 7)])
         settle_attempt(ledger, self.explorer, 1, Outcome(ok=True, output="found\nit", tokens=_tokens(1)))
         failed = Outcome(ok=False, reason=Reason.EXIT, error="it \x1b[5mbroke", exit_code=3)
@@ -162,11 +162,11 @@ def test_a_pipe_gets_a_message_with_its_witnessed_trail(mesh: Mesh) -> None:
     )
     _, trail, receipts = mesh.plain(mesh.broadcast)
     assert [(one["role"], one["state"], one["waits"]) for one in named(trail)] == [
-        ("Explorer", "seen", "yes"),
+        ("Explorer", "sent", "yes"),
         (ESCAPED, "sent", "yes"),
     ]
     assert [(one["receipt"], one["agent"], one["note"]) for one in named(receipts)] == [
-        ("seen", mesh.explorer, "a note")
+        ("rated", mesh.explorer, "a note")
     ]
 
 

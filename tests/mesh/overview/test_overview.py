@@ -225,6 +225,26 @@ def test_everything_that_goes_wrong_is_a_problem(ledger: Ledger) -> None:
     assert [one.message_ids for one in found if one.kind is ProblemKind.UNDELIVERABLE] == [tuple(messages)]
 
 
+def test_an_agent_that_waits_for_others_is_dormant_and_says_for_whom(ledger: Ledger) -> None:
+    specs = [AgentSpec("A", "go"), AgentSpec("B", "go", after=("A",)), AgentSpec("C", "go", start="on_message")]
+    fleet_id, _ = create_fleet(ledger, specs, cwd="/project")
+    fleet, agents = ledger.read(lambda view: (fleet_summary(view, fleet_id), agent_summaries(view, fleet_id)))
+    assert (fleet.agents, fleet.conditions) == ({"pending": 3}, {"dormant": 2})
+    assert [(one.condition, one.waiting_for) for one in agents] == [
+        (None, None),
+        ("dormant", "A to complete"),
+        ("dormant", "a message from a peer"),
+    ]
+
+
+def test_a_message_that_an_agent_had_before_it_ended_is_no_problem(ledger: Ledger) -> None:
+    fleet_id, (a,) = fleet_of(ledger, "A")
+    start_all(ledger)
+    write_receipt(ledger, a, send(ledger, fleet_id, a)["message_id"], "seen")
+    settle_attempt(ledger, a, 1, Outcome(ok=True))
+    assert kinds_of(ledger) == set()
+
+
 def test_a_message_for_an_agent_that_it_calls_back_is_no_problem(ledger: Ledger) -> None:
     fleet_id, (a,) = fleet_of(ledger, "A")
     start_all(ledger)

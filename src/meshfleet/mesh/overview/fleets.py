@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from meshfleet.ledger import View
 from meshfleet.mesh.budgets import Usage, fleets_by_parent, usage_of_agent
+from meshfleet.mesh.dormancy import is_dormant, what_it_waits_for
 from meshfleet.mesh.fleets import condition_of, require_fleet, shown_agent
 from meshfleet.mesh.lifecycle import attempt_of, require_agent
 from meshfleet.mesh.overview.fields import Left, nobody, text, whole
 from meshfleet.model import AgentStatus, Row, attempt_key
 
-UNSUPERVISED = "unsupervised"
+UNSUPERVISED: Final = "unsupervised"
+DORMANT: Final = "dormant"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +82,8 @@ class AgentSummary:
         fleet_id: Of its fleet.
         role: What it is in its fleet.
         status: One of `AgentStatus`.
-        condition: What there is to say beyond that: `retrying`, `queued`, `stopping`, `stalled`, `unsupervised` and
-            others; None where there is nothing.
+        condition: What there is to say beyond that: `dormant`, `retrying`, `queued`, `stopping`, `stalled`,
+            `unsupervised`; None where there is nothing.
         attempt: The number of its latest attempt; 0 before the first.
         agent_file: The premade agent it is.
         model: The one it was given.
@@ -195,7 +198,9 @@ def condition(view: View, agent: Row, left: Left = nobody) -> str | None:
     """What there is to say of an agent beyond its status; None where there is nothing."""
     if AgentStatus.PENDING != agent["status"] != AgentStatus.RUNNING:
         return None
-    return UNSUPERVISED if left(agent) else condition_of(agent, attempt_of(view, agent))
+    if left(agent):
+        return UNSUPERVISED
+    return DORMANT if is_dormant(view, agent) else condition_of(agent, attempt_of(view, agent))
 
 
 def _fleet(view: View, fleet: Row, below: Mapping[str, list[Row]], left: Left) -> FleetSummary:
@@ -242,7 +247,7 @@ def _agent(view: View, agent: Row, left: Left) -> AgentSummary:
         completed_at=whole(agent, "completed_at"),
         retry_at=whole(agent, "retry_at"),
         silent_since=whole(attempt, "silent_since"),
-        waiting_for=text(agent, "waiting_for"),
+        waiting_for=what_it_waits_for(view, agent) if is_dormant(view, agent) else text(agent, "waiting_for"),
         used=usage_of_agent(view, agent),
         unread=len(view.inbox(agent["id"])),
         reason=text(agent, "reason"),

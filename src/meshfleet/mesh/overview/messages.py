@@ -8,11 +8,9 @@ from typing import Final
 from meshfleet.ledger import View
 from meshfleet.mesh.fleets import require_fleet
 from meshfleet.mesh.overview.fields import text, whole
-from meshfleet.mesh.receipts import ACK, require_message
+from meshfleet.mesh.receipts import ACK, DELIVERED, SEEN, require_message
 from meshfleet.model import Row, recipients_of
 
-DELIVERED: Final = "delivered"
-SEEN: Final = "seen"
 _STEPS: Final = (DELIVERED, SEEN, ACK)
 
 
@@ -23,8 +21,8 @@ class Delivery:
     Attributes:
         agent_id: The recipient: an agent's id, or `orchestrator`.
         role: The agent's; None of one that is no agent.
-        delivered_at: When it was put before the recipient's model, in ms since the epoch, as all times are.
-        seen_at: When the recipient said that it saw it.
+        delivered_at: When it stood in the prompt of an attempt, in ms since the epoch, as all times are.
+        seen_at: When the recipient asked for it and got it.
         acked_at: When the recipient acted on it.
         waits: Whether it is still in the recipient's inbox.
         others: What else the recipient said of it: receipts of other actions, and those with a note, oldest first.

@@ -11,6 +11,8 @@ from meshfleet.mesh.budgets import excess_of
 from meshfleet.mesh.lifecycle import AT_WORK
 from meshfleet.mesh.overview.fields import Left, nobody, text, whole
 from meshfleet.mesh.overview.fleets import UNSUPERVISED, condition
+from meshfleet.mesh.receipts import was_put_before
+from meshfleet.mesh.waking import may_wake
 from meshfleet.model import AgentStatus, Row, attempt_key
 
 
@@ -86,10 +88,11 @@ def _ended_badly(view: View) -> Iterable[Problem]:
 
 
 def _undeliverable(view: View) -> Iterable[Problem]:
-    """Agents that have ended with messages in their inboxes, and that no message calls back."""
+    """Agents that have ended with messages that were never put before them, and that no message wakes."""
     for agent in view.agents_that_are(*(status for status in AgentStatus if status.has_ended)):
-        waiting = tuple(view.inbox(agent["id"]))
-        if not waiting or agent.get("wake") is True:
+        inbox = view.inbox(agent["id"])
+        waiting = tuple(one for one in inbox if not was_put_before(view, one, agent["id"]))
+        if not waiting or (agent["status"] == AgentStatus.COMPLETE and may_wake(view, agent)):
             continue
         count = "1 message waits" if len(waiting) == 1 else f"{len(waiting)} messages wait"
         what = f"{count} for an agent that is {agent['status']}"

@@ -13,14 +13,30 @@ from pathlib import Path
 from threading import Thread
 
 
-def in_terminal(arguments: list[str], ledger: Path, *, columns: int, **more: str) -> tuple[int, str]:
-    """Run the command with a terminal as its standard output; returns the exit code and what the terminal got."""
+def in_terminal(
+    arguments: list[str], ledger: Path, *, columns: int, errors_too: bool = False, cwd: Path | None = None, **more: str
+) -> tuple[int, str]:
+    """Run the command with a terminal as its standard output; returns the exit code and what the terminal got.
+
+    Args:
+        arguments: What `meshfleet` is given.
+        ledger: The ledger.
+        columns: How wide the terminal is.
+        errors_too: Whether it is standard error as well.
+        cwd: Where the command is run.
+        more: Variables it gets.
+    """
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     environ = {**os.environ, "MESHFLEET_DATA_FILE": str(ledger), **more}
     environ.pop("COLUMNS", None)
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "meshfleet", *arguments], env=environ, stdin=subprocess.DEVNULL, stdout=theirs
+        [sys.executable, "-P", "-m", "meshfleet", *arguments],
+        cwd=cwd,
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=theirs if errors_too else None,
     )
     os.close(theirs)
     got: list[bytes] = []

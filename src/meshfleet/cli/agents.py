@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
 import anyio
+from anyio import to_thread
 
 from meshfleet.agents.foreground import LOOK_S, Condition, is_left_alone, supervise_until, until
 from meshfleet.agents.output import MOST_PAGE_BYTES, Sight, compact, look_at, text_of
 from meshfleet.cli.output import complain, printable, say
 from meshfleet.cli.wording import counted
-from meshfleet.errors import Unavailable
+from meshfleet.errors import MeshfleetError, Unavailable
 from meshfleet.ledger import Ledger, View
 from meshfleet.mesh import cancelling, resuming
 from meshfleet.mesh.fleets import require_fleet
@@ -28,6 +29,8 @@ from meshfleet.settings import Settings
 
 STOP_PATIENCE_S: Final = 60.0
 """How long a server may take to stop agents: it asks, kills after 10 s, and gives up what can't be killed after 30."""
+SERVER_LOOK_S: Final = 5.0
+"""How often it is looked whether the server that a fleet was left to is still there."""
 FAILED: Final = 1
 
 
@@ -77,32 +80,78 @@ def resume(name: str, prompt: str | None, *, fresh: bool, as_json: bool) -> int:
         return see_through(ledger, settings, fleet_id, agent_ids)
 
 
-def see_through(ledger: Ledger, settings: Settings, fleet_id: str, agent_ids: list[str]) -> int:
+def see_through(ledger: Ledger, settings: Settings, fleet_id: str, agent_ids: list[str], *, waits: bool = False) -> int:
     """Leave agents that wait to be started to a server, or supervise them here until their fleet has ended.
 
-    Returns the exit code: 1 where the fleet ended here and failed.
+    Args:
+        ledger: Where they are rows.
+        settings: What a supervisor goes by.
+        fleet_id: Their fleet.
+        agent_ids: The agents.
+        waits: Whether to return only once the fleet has ended, whoever supervises it, and to show how it gets on.
+
+    Returns:
+        The exit code: 1 where the fleet has ended and failed.
 
     Raises:
         Unavailable: No server runs, and there is no OpenCode to start.
     """
-    if settings.in_agent_mode:
+    here = not settings.in_agent_mode and anyio.run(is_left_alone, ledger, agent_ids)
+    if here:
+        complain("no meshfleet server runs on this ledger, so this command supervises until the fleet has ended")
+    elif settings.in_agent_mode:
         complain(f"{counted(len(agent_ids), 'agents')} waiting for the server that supervises you")
-        return 0
-    if not anyio.run(is_left_alone, ledger, agent_ids):
+    else:
         complain(f"{counted(len(agent_ids), 'agents')} left to a meshfleet server that runs")
+    if not (here or waits):
         return 0
-    complain("no meshfleet server runs on this ledger, so this command supervises until the fleet has ended")
+    try:
+        anyio.run(partial(_see_through, ledger, settings, fleet_id, agent_ids, here=here, shows=waits))
+    except Unavailable as error:
+        raise Unavailable(f"{error}; until then {counted(len(agent_ids), 'agents')} waiting") from None
+    except KeyboardInterrupt:
+        complain(f"fleet {fleet_id} goes on, and the next server adopts it; meshfleet cancel {fleet_id} stops it")
+        raise
+    status = ledger.read(partial(require_fleet, fleet_id=fleet_id))["status"]
+    complain(f"fleet {fleet_id} is {status}")
+    return FAILED if status == FleetStatus.FAILED else 0
+
+
+async def _see_through(
+    ledger: Ledger, settings: Settings, fleet_id: str, agent_ids: list[str], *, here: bool, shows: bool
+) -> None:
+    """Return once a fleet has ended, supervising it where nobody else does or does any more."""
 
     def has_ended(view: View) -> bool:
         return require_fleet(view, fleet_id)["status"] in {FleetStatus.COMPLETE, FleetStatus.FAILED}
 
-    try:
-        anyio.run(supervise_until, ledger, settings, dict(os.environ), has_ended, fleet_id)
-    except Unavailable as error:
-        raise Unavailable(f"{error}; until then {counted(len(agent_ids), 'agents')} waiting") from None
-    status = ledger.read(partial(require_fleet, fleet_id=fleet_id))["status"]
-    complain(f"fleet {fleet_id} is {status}")
-    return FAILED if status == FleetStatus.FAILED else 0
+    async with _showing(ledger, fleet_id, shows=shows):
+        while not here and not await to_thread.run_sync(ledger.read, has_ended):
+            with anyio.move_on_after(SERVER_LOOK_S):
+                await until(ledger, has_ended, fleet_id)
+            here = not settings.in_agent_mode and await is_left_alone(ledger, agent_ids)
+        if here:
+            await supervise_until(ledger, settings, dict(os.environ), has_ended, fleet_id)
+
+
+@asynccontextmanager
+async def _showing(ledger: Ledger, fleet_id: str, *, shows: bool) -> AsyncIterator[None]:
+    """Show how a fleet gets on meanwhile, if that is wanted; what goes wrong meanwhile goes wrong as without."""
+    if not shows:
+        yield
+        return
+    from meshfleet.cli.progress import follow
+
+    failure: MeshfleetError | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(follow, ledger, fleet_id)
+        try:
+            yield
+        except MeshfleetError as error:
+            failure = error
+        tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
 
 
 def wait(name: str, *, for_any: bool, timeout_s: float | None, as_json: bool) -> int:

@@ -12,9 +12,12 @@ import typer
 from meshfleet import __version__
 from meshfleet.cli import template
 from meshfleet.cli.clients import Client
+from meshfleet.cli.inspect import EXAMPLES as INSPECT_EXAMPLES
 from meshfleet.cli.inspect import inspect
 from meshfleet.cli.output import note, say
 from meshfleet.cli.paths import named_file, working_folder
+from meshfleet.cli.spawn import EXAMPLES as SPAWN_EXAMPLES
+from meshfleet.cli.spawn import spawn
 from meshfleet.settings import Settings
 
 STANDARD_OUTPUT: Final = "-"
@@ -221,7 +224,8 @@ def import_(
 
 
 app.add_typer(template.app, short_help="Fleets to keep, share and start again")
-app.command(short_help="What there is: fleets, agents, messages, events")(inspect)
+app.command(short_help="Start a fleet from a file or a template", epilog=SPAWN_EXAMPLES)(spawn)
+app.command(short_help="What there is: fleets, agents, messages, events", epilog=INSPECT_EXAMPLES)(inspect)
 
 
 def _ledger(file: Path | None) -> Path:

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from meshfleet.ledger import Ledger
 
 EVENTS_SHOWN: Final = 20
+EXAMPLES: Final = """\b
+Examples:
+  meshfleet inspect                    every fleet
+  meshfleet inspect 3f2a               a fleet, an agent or a message
+  meshfleet inspect --timeline 3f2a    what has happened in a fleet
+  meshfleet inspect --events 50 -f     the last 50 events, and those to come
+"""
 
 
 def inspect(
@@ -41,8 +48,6 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; events: one a line.")] = False,
 ) -> None:
     """Look at fleets, agents and messages.
-
-    Examples: inspect; inspect 3f2a (a fleet, an agent or a message); inspect --timeline 3f2a; inspect --events 50 -f.
 
     Exit code: 0, 1 where there is no such thing or it can't be read, 2 for bad use, 130 after a Ctrl-C.
     """

@@ -29,3 +29,9 @@ def named_file(path: Path) -> Path:
     if path.name in {"", ".."}:
         raise Invalid(f"{path} is a folder; name a file")
     return path if path.is_absolute() else working_folder() / path
+
+
+def without_dots(file: str) -> str:
+    """The same path without the `..` that a person at a shell may well use."""
+    path = Path(file)
+    return str(path.parent.resolve() / path.name) if ".." in path.parts else file

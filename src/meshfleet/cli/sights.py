@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from meshfleet.cli import figures
@@ -72,6 +72,14 @@ _AGENTS: Final = (
     Column("tokens", right=True),
     Column("cost_usd", "cost", right=True, optional=True),
     Column("model", optional=True, wide=True),
+)
+_AT_WORK: Final = (
+    Column("role", most=18),
+    Column("status"),
+    Column("attempt", "try", right=True),
+    Column("runtime_ms", "time", right=True),
+    Column("tokens", right=True),
+    Column("doing", gives=True),
 )
 _ATTEMPTS: Final = (
     Column("attempt", "try", right=True),
@@ -309,3 +317,28 @@ def _spread(name: str, spread: Spread | None) -> Iterable[tuple[str, Cell]]:
     if spread is not None:
         for part in ("median_ms", "p95_ms", "longest_ms"):
             yield f"{name}_{part}", span(getattr(spread, part))
+
+
+def of_agents_at_work(agents: Sequence[AgentSummary], doing: Mapping[str, str], most: int, now: int) -> list[Part]:
+    """Agents while somebody waits for them; where there are too many, those that have not ended come first.
+
+    Args:
+        agents: The agents, in the order they were spawned.
+        doing: What they are at, by their ids.
+        most: How many are shown.
+        now: The time, in ms since the epoch.
+    """
+    ordered = agents if len(agents) <= most else sorted(agents, key=lambda agent: agent.completed_at is not None)
+    rows = [
+        [
+            words(agent.role),
+            state(agent.status, agent.condition),
+            number(agent.attempt),
+            span(agent.runtime_ms(now)),
+            tokens(agent.used.tokens),
+            words(agent.error or doing.get(agent.id) or agent.waiting_for),
+        ]
+        for agent in ordered[:most]
+    ]
+    hidden = len(agents) - most
+    return [Table(_AT_WORK, rows), *([Note(f"and {counted(hidden, 'more agents')}")] if hidden > 0 else [])]

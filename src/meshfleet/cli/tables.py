@@ -16,7 +16,7 @@ from meshfleet.cli.output import printable, say
 from meshfleet.cli.wording import terminal_width
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import RenderableType
     from rich.table import Table as RichTable
 
 WIDE: Final = 120
@@ -200,21 +200,27 @@ def _aligned(rows: list[list[str]]) -> str:
 
 def _on_a_terminal(parts: Iterable[Part], width: int) -> str:
     from rich.console import Console
-    from rich.text import Text
 
     console = Console(width=width, markup=False, emoji=False, highlight=False)
     with console.capture() as captured:
         for place, part in enumerate(parts):
             if place:
                 console.print()
-            match part:
-                case Table():
-                    console.print(_rich_table(part, width))
-                case Facts():
-                    _print_facts(console, part)
-                case Note():
-                    console.print(Text(printable(part.text), style="dim"))
+            console.print(renderable(part, width))
     return captured.get().rstrip("\n")
+
+
+def renderable(part: Part, width: int) -> RenderableType:
+    """A part as rich draws it on a terminal of so many columns."""
+    from rich.text import Text
+
+    match part:
+        case Table():
+            return _rich_table(part, width)
+        case Facts():
+            return _rich_facts(part)
+        case Note():
+            return Text(printable(part.text), style="dim")
 
 
 def _rich_table(table: Table, width: int) -> RichTable:
@@ -261,7 +267,7 @@ def _has_room(table: Table, place: int, width: int) -> bool:
     return not column.optional or any(row[place].shown for row in table.rows)
 
 
-def _print_facts(console: Console, facts: Facts) -> None:
+def _rich_facts(facts: Facts) -> RichTable:
     from rich.table import Table as RichTable
     from rich.text import Text
 
@@ -271,7 +277,7 @@ def _print_facts(console: Console, facts: Facts) -> None:
     for name, cell in facts.told:
         if cell.shown:
             grid.add_row(Text(_in_words(name), style="dim"), Text(cell.shown, style=cell.style))
-    console.print(grid)
+    return grid
 
 
 def _in_words(name: str) -> str:

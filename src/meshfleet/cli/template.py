@@ -8,13 +8,12 @@ import sys
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from meshfleet.cli.output import printable, say
-from meshfleet.cli.paths import working_folder
+from meshfleet.cli.paths import without_dots, working_folder
 from meshfleet.cli.wording import counted, fitted, terminal_width
 from meshfleet.errors import Invalid
 from meshfleet.settings import Settings
@@ -108,7 +107,7 @@ def export(
     from meshfleet.mesh.template_files import export_fleet_template
 
     with _ledger() as ledger:
-        written = export_fleet_template(ledger, name, _without_dots(file), version, cwd=working_folder())
+        written = export_fleet_template(ledger, name, without_dots(file), version, cwd=working_folder())
     _print(written, [f"wrote {name}@v{written['version']} to {written['file_path']}"], as_json=as_json)
 
 
@@ -125,7 +124,7 @@ def import_(
     from meshfleet.mesh.template_files import import_fleet_template
 
     with _ledger() as ledger:
-        saved = import_fleet_template(ledger, _without_dots(file), rename, cwd=working_folder())
+        saved = import_fleet_template(ledger, without_dots(file), rename, cwd=working_folder())
     _print(saved, [f"imported {_sized(saved['template'])}"], as_json=as_json)
 
 
@@ -135,21 +134,9 @@ def spawn(name: _Name, version: _Version = None, *, as_json: _Json = False) -> N
 
     Exit code: 0; 1 when it was refused, or the fleet ended here and failed.
     """
-    from meshfleet.agents.definitions import described
-    from meshfleet.cli.agents import opened, see_through
-    from meshfleet.mesh.fleets import create_fleet
-    from meshfleet.mesh.specs import FleetOptions
-    from meshfleet.mesh.templates import agents_as_json, get_fleet_template, specs_of_template
+    from meshfleet.cli.spawning import spawn_template
 
-    with opened() as (ledger, settings):
-        specs = specs_of_template(get_fleet_template(ledger, name, version)["template"])
-        folder = working_folder()
-        options = FleetOptions(parent_agent_id=settings.agent_id, max_depth=settings.max_depth)
-        found = described(specs, folder, os.environ)
-        fleet_id, agent_ids = create_fleet(ledger, found, cwd=str(folder), options=options)
-        left = {"spec": {"agents": agents_as_json(specs)}, "fleet_id": fleet_id, "agent_ids": agent_ids}
-        _print(left, [fleet_id], as_json=as_json)
-        raise typer.Exit(see_through(ledger, settings, fleet_id, agent_ids))
+    raise typer.Exit(spawn_template(name, version, as_json=as_json))
 
 
 @contextmanager
@@ -167,19 +154,13 @@ def _agents_from(file: str) -> tuple[list[AgentSpec], str]:
     from meshfleet.mesh.template_files import LARGEST_FILE, read_agents_file, read_agents_json
 
     if file != STANDARD_INPUT:
-        return read_agents_file(_without_dots(file), cwd=working_folder())
+        return read_agents_file(without_dots(file), cwd=working_folder())
     if sys.stdin is None:
         raise Invalid("standard input is closed; name a file to read the agents from")
     try:
         return read_agents_json(sys.stdin.buffer.read(LARGEST_FILE + 1))
     except Invalid as error:
         raise Invalid(f"standard input holds no agents: {error}") from None
-
-
-def _without_dots(file: str) -> str:
-    """The same path without the `..` that a person at a shell may well use."""
-    path = Path(file)
-    return str(path.parent.resolve() / path.name) if ".." in path.parts else file
 
 
 def _print(found: dict[str, Any], lines: Iterable[str], *, as_json: bool) -> None:

@@ -91,7 +91,7 @@ def import_fleet_template(ledger: Ledger, file_path: str, rename: str | None = N
         check_template_name("rename", rename)
     path, data = _contents(file_path, cwd)
     try:
-        draft = _draft(data, needs_name=rename is None)
+        draft = _draft(read_json(data), needs_name=rename is None)
         return save_imported_template(ledger, draft, rename=rename, source=str(path))
     except Invalid as error:
         raise Invalid(f"file_path {_shown(path)} can't be imported: {error}") from None
@@ -118,7 +118,7 @@ def read_agents_json(data: bytes) -> tuple[list[AgentSpec], str]:
     Raises:
         Invalid: It is something else.
     """
-    value = _parsed(data)
+    value = read_json(data)
     if not isinstance(value, dict):
         return read_agents(value), ""
     for key in value:
@@ -126,6 +126,31 @@ def read_agents_json(data: bytes) -> tuple[list[AgentSpec], str]:
             hint = "; an exported template is for meshfleet template import" if key == "schema" else ""
             raise Invalid(f"the unknown key {shown(key)} is there; there may be agents and description{hint}")
     return _agents_in(value), _text_in(value, "description", "")
+
+
+def read_json_file(file_path: str, *, cwd: Path) -> object:
+    """The JSON value in a file.
+
+    Raises:
+        Invalid: It holds no JSON, or more of it than any file of a fleet's.
+        NotFound: There is no such file.
+        Unavailable: The system refuses to read it.
+    """
+    path, data = _contents(file_path, cwd)
+    try:
+        return read_json(data)
+    except Invalid as error:
+        raise Invalid(f"{_shown(path)} can't be read: {error}") from None
+
+
+def exported_agents(value: object) -> list[AgentSpec] | None:
+    """The agents of an exported template; None where a JSON value is something else.
+
+    Raises:
+        Invalid: It is one, but a damaged one.
+    """
+    is_exported = isinstance(value, dict) and value.get("schema") == SCHEMA
+    return [*_draft(value, needs_name=False).agents] if is_exported else None
 
 
 def _document(template: Row) -> bytes:
@@ -140,8 +165,7 @@ def _document(template: Row) -> bytes:
     return json.dumps(document, ensure_ascii=False, indent=2).encode(errors="replace") + b"\n"
 
 
-def _draft(data: bytes, *, needs_name: bool) -> TemplateDraft:
-    value = _parsed(data)
+def _draft(value: object, *, needs_name: bool) -> TemplateDraft:
     if not isinstance(value, dict) or value.get("schema") != SCHEMA:
         found = shown(value.get("schema")) if isinstance(value, dict) else "missing"
         raise Invalid(f"schema is {found}; an exported template has {SCHEMA!r}")
@@ -173,9 +197,14 @@ def _text_in(value: dict[str, Any], field: str, default: str | None = None) -> s
     return text
 
 
-def _parsed(data: bytes) -> object:
+def read_json(data: bytes) -> object:
+    """The value of a JSON text that holds a template or a fleet, in which no key is there twice.
+
+    Raises:
+        Invalid: It is no JSON, or too large.
+    """
     if len(data) > LARGEST_FILE:
-        raise Invalid(f"it has more than {LARGEST_FILE} bytes, and no template has")
+        raise Invalid(f"it has more than {LARGEST_FILE} bytes, and no template or fleet has")
     try:
         return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_without_twins, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
@@ -244,7 +273,7 @@ def _require_replaceable(path: Path, data_file: Path) -> None:
 
 def _is_template(path: Path) -> bool:
     try:
-        value = _parsed(_read(path))
+        value = read_json(_read(path))
     except Invalid:
         return False
     return isinstance(value, dict) and value.get("schema") == SCHEMA

@@ -139,13 +139,13 @@ def start_fleet(context: Context, specs: Sequence[AgentSpec], options: FleetOpti
     return {"fleet_id": fleet_id, "agent_ids": agent_ids}
 
 
-def _spawn_fleet(context: Context, arguments: SpawnFleet) -> JsonObject:
-    return start_fleet(context, specs_of(arguments.agents), FleetOptions(**arguments.model_dump(exclude={"agents"})))
+def options_of(arguments: SpawnFleet | SpawnSubfleet) -> FleetOptions:
+    """What a caller wants to hold for a fleet, as the rules take it."""
+    return FleetOptions(**arguments.model_dump(exclude={"agents"}))
 
 
-def _spawn_subfleet(context: Context, arguments: SpawnSubfleet) -> JsonObject:
-    options = FleetOptions(**arguments.model_dump(exclude={"agents"}))
-    return start_fleet(context, specs_of(arguments.agents), options)
+def _spawn_fleet(context: Context, arguments: SpawnFleet | SpawnSubfleet) -> JsonObject:
+    return start_fleet(context, specs_of(arguments.agents), options_of(arguments))
 
 
 SPAWN_FLEET = Tool(
@@ -170,7 +170,7 @@ SPAWN_SUBFLEET = Tool(
     ),
     arguments=SpawnSubfleet,
     result=record({"fleet_id": TEXT, "agent_ids": array(TEXT)}),
-    call=_spawn_subfleet,
+    call=_spawn_fleet,
     open_world=True,
 )
 

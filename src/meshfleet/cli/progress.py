@@ -163,7 +163,7 @@ class LineProgress:
         for message in scene.messages:
             sender = message.from_role or message.from_agent_id
             to = "everyone" if message.to_agent_id == EVERYONE else message.to_role or message.to_agent_id
-            self._say_once(message.id, f"{sender} → {to}  {message.type}: {figures.beginning(message.payload)}")
+            self._say_once(message.id, f"{sender} → {to}, {message.type}: {figures.beginning(message.payload)}")
         for agent in scene.agents:
             self._say_once(agent.id, f"{agent.role} is {_standing(agent)}")
 

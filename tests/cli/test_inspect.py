@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from meshfleet.cli.looking import Sight, show
 from meshfleet.ledger import Ledger
 from meshfleet.mesh.fleets import create_fleet
 from meshfleet.mesh.messages import Draft, send_message
+from meshfleet.mesh.overview.naming import NAMEABLE
 from meshfleet.mesh.receipts import ack_message, write_receipt
 from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.specs import AgentSpec, FleetOptions
@@ -26,6 +28,7 @@ from meshfleet.model import Reason, TokensRow
 from tests.cli.terminals import in_terminal
 from tests.mesh.fleets import bytes_of, open_ledger, start_all
 
+OLD_LEDGERS: Final = sorted((Path(__file__).parents[1] / "ledger" / "fixtures").glob("ledger-v*.json"))
 EVIL: Final = "Evil\x1b[31m\u202e\x9bRole\nof\ttwo  lines"
 ESCAPED: Final = "Evil\\x1b[31m\\u202e\\x9bRole of two lines"
 ESCAPES: Final = re.compile(r"\x1b\[[0-9;]*m")
@@ -320,6 +323,21 @@ def test_bad_use_is_exit_code_2(mesh: Mesh, arguments: list[str], told: str) -> 
 def test_last_of_what_is_no_fleet_is_refused(mesh: Mesh) -> None:
     done = mesh.inspect(mesh.message, "--last", "3")
     assert (done.returncode, "is one of the messages" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("fixture", OLD_LEDGERS, ids=lambda path: path.stem)
+def test_everything_in_an_old_or_a_newer_ledger_can_be_looked_at(
+    fixture: Path, ledger_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(fixture, ledger_file)
+    ledger = open_ledger(ledger_file)
+    ids = ledger.read(lambda view: [row["id"] for table in NAMEABLE for row in view.rows(table)])
+    fleets = ledger.read(lambda view: [row["id"] for row in view.rows("fleets")])
+    sights = [(None, []), (None, ["--metrics"]), (None, ["--problems"]), *((name, []) for name in ids)]
+    for name, options in [*sights, *((fleet_id, ["--timeline"]) for fleet_id in fleets)]:
+        for as_json in (False, True):
+            show(sight_of(ledger, name, options, None), as_json=as_json)
+    assert all(fleet_id in capsys.readouterr().out for fleet_id in fleets[:1])
 
 
 def test_a_beginning_of_several_lists_them(ledger_file: Path) -> None:

@@ -29,6 +29,7 @@ from meshfleet.cli.tables import (
 )
 from meshfleet.cli.wording import counted
 from meshfleet.mesh.overview import AgentDetail, AgentSummary, FleetSummary, Metrics, Problem, Spread
+from meshfleet.mesh.overview.fields import whole
 from meshfleet.model import Row
 
 _URGENT_FIRST: Final = (
@@ -258,13 +259,13 @@ def _attempts(attempts: Iterable[Row], now: int) -> Table:
 
 
 def _attempt(attempt: Row, now: int) -> list[Cell]:
-    started, ended = attempt["started_at"], attempt.get("ended_at")
+    started, ended = whole(attempt, "started_at"), whole(attempt, "ended_at")
     result = "running" if ended is None else "complete" if attempt.get("ok") is True else "failed"
     exit_code = attempt.get("exit")
     return [
         number(attempt["number"]),
         moment(started, now),
-        span((now if ended is None else ended) - started),
+        EMPTY if started is None else span(max(0, (now if ended is None else ended) - started)),
         state(result),
         EMPTY if exit_code is None else Cell(str(exit_code), str(exit_code)),
         tokens(int((attempt.get("tokens") or {}).get("total", 0))),

@@ -24,6 +24,7 @@ from meshfleet.cli.tables import (
     words,
 )
 from meshfleet.mesh.overview import Delivery, Moment, MomentKind, Trail
+from meshfleet.mesh.overview.fields import whole
 from meshfleet.model import EVERYONE, Row
 
 _FAR: Final = ("sent", "delivered", "seen", "acked")
@@ -147,7 +148,7 @@ def _receipt(receipt: Row, roles: dict[str, str | None], now: int) -> list[Cell]
     return [
         words(receipt["action"]),
         Cell(figures.one_line(agent_id), figures.beginning(roles.get(agent_id) or agent_id)),
-        moment(receipt["timestamp"], now),
+        moment(whole(receipt, "timestamp"), now),
         words(receipt.get("note")),
     ]
 

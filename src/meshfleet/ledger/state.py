@@ -66,8 +66,8 @@ class State:
         known: dict[str, str] = {}
         for table in state.tables:
             rows: dict[str, Row] = document[table]
-            known.update(zip(rows, rows, strict=True) if table in {"fleets", "agents", "messages"} else ())
             if not briefly:
+                known.update(zip(rows, rows, strict=True) if table in {"fleets", "agents", "messages"} else ())
                 _share(table, rows, known)
             state.tables[table] = rows
             for field in _INDEXED.get(table, ()):

@@ -88,6 +88,15 @@ def test_what_a_spawned_fleet_used_counts_for_the_one_above_and_not_as_its_own(l
     assert ledger.read(lambda view: agent_detail(view, a)).spawned == [below]
 
 
+def test_fleets_that_somebody_made_spawn_each_other_are_summed_up_all_the_same(ledger: Ledger) -> None:
+    fleet_id, (a,) = fleet_with(ledger, "A")
+    start_all(ledger)
+    note_progress(ledger, [Progress(a, 1, None, tokens(3), 0, None)])
+    changed(ledger, "fleets", fleet_id, parent_agent_id=a)
+    (fleet,) = ledger.read(fleet_summaries)
+    assert (fleet.used.tokens, fleet.used_in_all.tokens) == (3, 3)
+
+
 def test_an_agent_is_told_with_its_attempts_and_what_waits_for_it_and_without_its_variables(ledger: Ledger) -> None:
     fleet_id, (a,) = fleet_with(ledger, "A")
     start_all(ledger)

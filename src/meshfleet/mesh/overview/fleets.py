@@ -262,12 +262,21 @@ def _used(view: View, agents: list[Row]) -> Usage:
 def _used_below(view: View, agents: list[Row], below: Mapping[str, list[Row]]) -> Usage:
     """What the fleets have used that these agents spawned, and those below them."""
     used = Usage()
-    spawned = [fleet["id"] for agent in agents for fleet in below.get(agent["id"], ())]
-    while spawned:
-        theirs = view.agents_of(spawned.pop())
-        used += _used(view, theirs)
-        spawned += [fleet["id"] for agent in theirs for fleet in below.get(agent["id"], ())]
+    # by id: a ledger that somebody edited may have fleets that spawned each other
+    left = _spawned_by(agents, below)
+    counted = {agent["fleet_id"] for agent in agents}
+    while left:
+        fleet_id = left.pop()
+        if fleet_id not in counted:
+            counted.add(fleet_id)
+            theirs = view.agents_of(fleet_id)
+            used += _used(view, theirs)
+            left += _spawned_by(theirs, below)
     return used
+
+
+def _spawned_by(agents: list[Row], below: Mapping[str, list[Row]]) -> list[str]:
+    return [fleet["id"] for agent in agents for fleet in below.get(agent["id"], ())]
 
 
 def _in_order(statuses: Counter[str]) -> dict[str, int]:

@@ -28,6 +28,7 @@ from meshfleet.model import Reason, TokensRow
 from tests.cli.terminals import in_terminal
 from tests.mesh.fleets import bytes_of, open_ledger, start_all
 
+DOCUMENT: Final = Path(__file__).parents[2] / "docs" / "cli.md"
 OLD_LEDGERS: Final = sorted((Path(__file__).parents[1] / "ledger" / "fixtures").glob("ledger-v*.json"))
 EVIL: Final = "Evil\x1b[31m\u202e\x9bRole\nof\ttwo  lines"
 ESCAPED: Final = "Evil\\x1b[31m\\u202e\\x9bRole of two lines"
@@ -212,6 +213,18 @@ def test_json_tells_the_same_by_documented_names(mesh: Mesh) -> None:
     assert (len(timeline["moments"]), timeline["left_out"] > 5, timeline["fleet_id"]) == (2, True, mesh.fleet)
     assert mesh.json("--metrics")["metrics"]["agents"] == {"complete": 2, "pending": 1, "running": 1}
     assert {one["kind"] for one in mesh.json("--problems")["problems"]} == {"stalled", "retrying", "undeliverable"}
+
+
+def test_every_field_of_the_json_is_documented(mesh: Mesh) -> None:
+    section = DOCUMENT.read_text().partition("## inspect\n")[2].partition("\n## ")[0]
+    documented = set(re.findall(r"\w+", section))
+    fleet, moments = mesh.json(mesh.fleet), mesh.json("--timeline", mesh.fleet)
+    told = [mesh.json(), mesh.json(mesh.explorer), mesh.json(mesh.message), mesh.json("--metrics"), fleet, moments]
+    (recipient,) = mesh.json(mesh.message)["message"]["recipients"]
+    objects = [*told, fleet["fleet"], *fleet["agents"], *fleet["problems"], *fleet["messages"], recipient]
+    metrics = mesh.json("--metrics")["metrics"]
+    fields = {field for one in [*objects, *moments["moments"], metrics, metrics["attempt_ms"]] for field in one}
+    assert fields - documented == set()
 
 
 def test_json_is_one_line(mesh: Mesh) -> None:

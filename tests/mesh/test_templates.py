@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from meshfleet.errors import Invalid, NotFound
 from meshfleet.ledger import Ledger
 from meshfleet.ledger.schema import check_document
+from meshfleet.mesh.fleets import create_fleet
 from meshfleet.mesh.specs import AgentSpec
 from meshfleet.mesh.templates import (
     LARGEST_TEMPLATE,
@@ -24,6 +26,7 @@ from meshfleet.mesh.templates import (
     list_fleet_templates,
     save_fleet_template,
     save_imported_template,
+    specs_of_fleet,
     specs_of_template,
 )
 from meshfleet.mesh.verify import verify
@@ -344,3 +347,16 @@ def test_saves_imports_and_deletions_are_in_the_event_log(ledger: Ledger, ledger
         {"event": "template_imported", "template": "other", "version": 1, "source": "/a/file.json"},
         {"event": "template_deleted", "template": "team", "versions": [1]},
     ]
+
+
+def test_a_fleet_s_agents_can_be_kept_with_when_they_start(ledger: Ledger) -> None:
+    specs = [
+        AgentSpec("Explorer", "look", "scout", model="acme/large"),
+        AgentSpec("Analyst", "think", after=("Explorer",), wake=True),
+        AgentSpec("Helper", "help", start="on_message"),
+    ]
+    fleet_id, _ = create_fleet(ledger, specs, cwd="/project")
+    kept = ledger.read(lambda view: specs_of_fleet(view, fleet_id))
+    assert kept == [replace(specs[0], model=None), *specs[1:]]
+    with pytest.raises(NotFound):
+        ledger.read(lambda view: specs_of_fleet(view, "none"))

@@ -208,6 +208,11 @@ class View:
         """The schema of the rows; one that is newer than ours is only read."""
         return self._state.schema_version
 
+    @property
+    def lineage(self) -> int:
+        """Which past the rows have: another number than before is another ledger in the place of the one there was."""
+        return self._state.lineage
+
     def get(self, table: str, key: str) -> Row | None:
         """A row by its key."""
         return self._state.tables[table].get(key)

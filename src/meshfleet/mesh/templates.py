@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from meshfleet.errors import Invalid, NotFound
 from meshfleet.ledger import Ledger, Transaction, View
+from meshfleet.mesh.fleets import require_fleet
 from meshfleet.mesh.specs import AgentSpec, check_spec, order_of
 from meshfleet.mesh.texts import checked_text, shown
 from meshfleet.model import Row, Start, now_ms
@@ -160,6 +161,28 @@ def specs_of_template(template: Row) -> list[AgentSpec]:
             f"name is {shown(template['name'])}, whose version {template['version']} is damaged: {error}; save it anew"
         ) from None
     return specs
+
+
+def specs_of_fleet(view: View, fleet_id: str) -> list[AgentSpec]:
+    """The agents of a fleet that is there, as a template keeps them: without models, folders and variables.
+
+    Raises:
+        NotFound: There is no such fleet.
+    """
+    require_fleet(view, fleet_id)
+    agents = view.agents_of(fleet_id)
+    roles = {agent["id"]: agent["role"] for agent in agents}
+    return [
+        AgentSpec(
+            agent["role"],
+            agent["prompt"],
+            agent.get("agent_file"),
+            start=agent.get("start", Start.NOW),
+            after=tuple(roles[before] for before in agent.get("after", ()) if before in roles),
+            wake=agent.get("wake") is True,
+        )
+        for agent in agents
+    ]
 
 
 def is_standing(template: Row) -> bool:

@@ -75,7 +75,7 @@ soak: $(INSTALLED)
 	$(BIN)/python -m benchmark.soak --agents $(AGENTS) --seconds $(SECONDS) $(ARGS)
 
 clean:
-	rm -rf $(VENV) .tools .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) .tools .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist snapshot_report.html
 
 # Made again when its Python is gone, or when the folder was moved or copied: an environment holds absolute paths.
 ifneq ($(shell test -x $(BIN)/python && cat $(INSTALLED) 2>/dev/null),$(CURDIR))

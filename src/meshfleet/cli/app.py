@@ -167,6 +167,25 @@ def wait(
     raise typer.Exit(run(fleet, for_any=for_any, timeout_s=timeout, as_json=as_json))
 
 
+@app.command(short_help="Look at fleets in the terminal, and act on them")
+def dashboard(
+    interval: Annotated[
+        int, typer.Option("--interval", metavar="MS", min=100, max=3_600_000, help="Time between two looks, in ms.")
+    ] = 1_000,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Only look: nothing can be done to a fleet.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Print the same once, as text; so it is without terminal.")
+    ] = False,
+) -> None:
+    """Look at fleets, agents, their output, messages and events as they are, cancel, resume and write to agents.
+
+    Exit code: 0; 1 where there is only text to print and the ledger can't be read.
+    """
+    from meshfleet.cli.dashboard import dashboard as run
+
+    raise typer.Exit(run(interval_ms=interval, read_only=read_only, as_text=once))
+
+
 _LedgerFile = Annotated[
     Path | None,
     typer.Argument(metavar="[FILE]", readable=False, help="The ledger; by default the one of MESHFLEET_DATA_FILE."),

@@ -1,0 +1,187 @@
+"""A list as data: its columns, how it is ordered and filtered, and which columns a width has room for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import tzinfo
+from enum import StrEnum
+from typing import Any, Final
+
+GAP: Final = 1
+"""Blanks between two columns."""
+LEAST: Final = 12
+"""Columns that what is of no fixed width gets at least, before other columns make room."""
+
+
+class Tone(StrEnum):
+    """How a piece of text is meant; each face has its own colours for it."""
+
+    PLAIN = "plain"
+    DIM = "dim"
+    STRONG = "strong"
+    GOOD = "good"
+    BUSY = "busy"
+    WARN = "warn"
+    BAD = "bad"
+
+
+Piece = tuple[str, Tone]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What the processes of an agent use.
+
+    Attributes:
+        memory: Bytes resident.
+        cpu: The part of a core, 1.0 being all of one; None before there are two looks.
+        written_at: When the agent said or did something last, ms since the epoch; None where nobody knows.
+    """
+
+    memory: int | None = None
+    cpu: float | None = None
+    written_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What a cell may depend on beside its row.
+
+    Attributes:
+        now: ms since the epoch.
+        loads: What agents' processes use, by the agents' ids, as far as that was looked at.
+        names: What fleets are called, by their ids.
+        zone: Of the times of day; None is this machine's.
+    """
+
+    now: int
+    loads: Mapping[str, Load] = field(default_factory=dict)
+    names: Mapping[str, str] = field(default_factory=dict)
+    zone: tzinfo | None = None
+
+
+Shown = str | Piece | Sequence[Piece]
+Cell = Callable[[Any, Moment], Shown]
+Order = Callable[[Any, Moment], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column.
+
+    Attributes:
+        name: What stands above it.
+        width: In columns of the terminal; None takes what is left.
+        cell: What a row shows in it.
+        order: By what rows are ordered; None where that makes no sense.
+        descending: Whether the largest comes first when it is chosen.
+        right: Whether it is set to the right, as numbers are.
+        rank: What is left out first where there is no room: the highest; 0 is never left out.
+    """
+
+    name: str
+    width: int | None
+    cell: Cell
+    order: Order | None = None
+    descending: bool = False
+    right: bool = False
+    rank: int = 0
+
+
+def figure(name: str, width: int, cell: Cell, order: Order, rank: int = 0) -> Column:
+    """A column of figures: set to the right, the largest first."""
+    return Column(name, width, cell, order, descending=True, right=True, rank=rank)
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A kind of list.
+
+    Attributes:
+        name: What it lists, in the plural.
+        columns: From left to right.
+        key: What tells one row from the others; also what is copied.
+        words: What a filter looks in, in small letters.
+        first: The column it is ordered by at first; None leaves the rows as they come.
+        empty: What is said where there are no rows.
+        told: What is to be read in full of the row under the cursor, where a line has no room for it.
+    """
+
+    name: str
+    columns: tuple[Column, ...]
+    key: Callable[[Any], str]
+    words: Callable[[Any], str]
+    first: str | None
+    empty: str
+    told: Callable[[Any], str] = lambda _: ""
+
+    def column(self, name: str | None) -> Column | None:
+        """The column of a name."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """How a person wants a list: a filter in small letters, the column to order by, and if the other way round."""
+
+    needle: str = ""
+    by: str | None = None
+    reverse: bool = False
+
+
+def arranged(listing: Listing, rows: Sequence[Any], how: Arrangement, moment: Moment) -> Sequence[Any]:
+    """The rows that have every word of the filter, in the order that is wanted; equal ones stay as they come."""
+    needles = how.needle.split()
+    if needles:
+        rows = [row for row in rows if _has(listing.words(row), needles)]
+    column = listing.column(how.by)
+    if column is None or column.order is None:
+        return rows[::-1] if how.reverse else rows
+    order = column.order
+    return sorted(rows, key=lambda row: _comparable(order(row, moment)), reverse=column.descending != how.reverse)
+
+
+def _has(words: str, needles: Sequence[str]) -> bool:
+    return all(needle in words for needle in needles)
+
+
+def _comparable(value: Any) -> tuple[bool, bool, Any]:
+    """Nothing before numbers before words, so that what another program wrote can be ordered too."""
+    return value is not None, isinstance(value, str), 0 if value is None else value
+
+
+def next_order(listing: Listing, by: str | None) -> str | None:
+    """The column to order by after this one."""
+    names = [column.name for column in listing.columns if column.order is not None]
+    if not names:
+        return None
+    return names[(names.index(by) + 1) % len(names)] if by in names else names[0]
+
+
+def fitted(columns: Sequence[Column], width: int) -> list[tuple[Column, int]]:
+    """The columns there is room for, with their widths."""
+    kept = list(columns)
+    while True:
+        fixed = sum(column.width or 0 for column in kept) + GAP * (len(kept) - 1)
+        flexible = [column for column in kept if column.width is None]
+        left = width - fixed
+        droppable = [column for column in kept if column.rank]
+        if left >= LEAST * len(flexible) or not droppable:
+            break
+        kept.remove(max(droppable, key=lambda column: column.rank))
+    widths = {}
+    for place, column in enumerate(flexible):
+        widths[column.name] = max(1, left // len(flexible) + (1 if place < left % len(flexible) else 0))
+    return [(column, column.width if column.width is not None else widths[column.name]) for column in kept]
+
+
+def pieces_of(cell: Shown) -> Sequence[Piece]:
+    """A cell as pieces of text with their tones."""
+    match cell:
+        case str():
+            return ((cell, Tone.PLAIN),)
+        case (str() as text, Tone() as tone):
+            return ((text, tone),)
+        case _:
+            return cell

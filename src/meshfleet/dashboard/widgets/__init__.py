@@ -1,0 +1,1 @@
+"""Pieces of the dashboard's screens; none of them knows of the ledger."""

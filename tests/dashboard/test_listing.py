@@ -1,0 +1,92 @@
+"""Lists as data: filtering, ordering, and which columns a width has room for."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshfleet.dashboard.listing import (
+    GAP,
+    Arrangement,
+    Column,
+    Listing,
+    Moment,
+    Tone,
+    arranged,
+    figure,
+    fitted,
+    next_order,
+    pieces_of,
+)
+from meshfleet.dashboard.lists.agents import AGENTS
+from meshfleet.dashboard.lists.events import EVENTS
+from meshfleet.dashboard.lists.fleets import FLEETS
+from meshfleet.dashboard.lists.messages import MESSAGES
+from meshfleet.dashboard.lists.problems import PROBLEMS
+
+NUMBERS = Listing(
+    name="numbers",
+    columns=(
+        Column("NAME", None, lambda row, _: row[0], lambda row, _: row[0]),
+        figure("SIZE", 4, lambda row, _: str(row[1]), lambda row, _: row[1], rank=1),
+        Column("NOTE", 20, lambda _row, _at: "", rank=2),
+    ),
+    key=lambda row: row[0],
+    words=lambda row: row[0],
+    first="NAME",
+    empty="none",
+)
+ROWS = [("beta", 2), ("alpha", 10), ("gamma", None)]
+AT = Moment(0)
+
+
+def names(how: Arrangement) -> list[str]:
+    return [row[0] for row in arranged(NUMBERS, ROWS, how, AT)]
+
+
+def test_rows_stay_as_they_come_where_nothing_orders_them() -> None:
+    assert names(Arrangement()) == ["beta", "alpha", "gamma"]
+    assert names(Arrangement(reverse=True)) == ["gamma", "alpha", "beta"]
+
+
+def test_words_are_ordered_upwards_and_figures_downwards_with_nothing_last() -> None:
+    assert names(Arrangement(by="NAME")) == ["alpha", "beta", "gamma"]
+    assert names(Arrangement(by="SIZE")) == ["alpha", "beta", "gamma"]
+    assert names(Arrangement(by="SIZE", reverse=True)) == ["gamma", "beta", "alpha"]
+
+
+def test_a_filter_wants_every_word_in_any_order() -> None:
+    assert names(Arrangement("a ga")) == ["gamma"]
+    assert names(Arrangement("a zeta")) == []
+
+
+def test_the_next_order_goes_round_the_columns_that_have_one() -> None:
+    assert [next_order(NUMBERS, by) for by in ("NAME", "SIZE", None)] == ["SIZE", "NAME", "NAME"]
+
+
+def test_where_there_is_no_room_the_highest_ranks_are_left_out_first() -> None:
+    assert [[column.name for column, _ in fitted(NUMBERS.columns, width)] for width in (60, 30, 10)] == [
+        ["NAME", "SIZE", "NOTE"],
+        ["NAME", "SIZE"],
+        ["NAME"],
+    ]
+
+
+@given(st.integers(1, 400), st.sampled_from([PROBLEMS, FLEETS, AGENTS, MESSAGES, EVENTS]))
+def test_columns_fill_the_width_and_never_more_where_that_can_be(width: int, listing: Listing) -> None:
+    places = fitted(listing.columns, width)
+    assert all(size >= 1 for _, size in places)
+    if width >= 78:
+        assert sum(size for _, size in places) + GAP * (len(places) - 1) == width
+
+
+def test_in_80_columns_an_agent_s_line_has_what_matters() -> None:
+    shown = [column.name for column, _ in fitted(AGENTS.columns, 78)]
+    assert shown == ["ROLE", "STATUS", "TRY", "RAN", "LAST", "MEM", "CPU", "TOKENS", "COST", "MAIL"]
+
+
+def test_a_cell_is_a_text_a_piece_or_pieces() -> None:
+    assert pieces_of("one") == (("one", Tone.PLAIN),)
+    assert pieces_of(("one", Tone.BAD)) == (("one", Tone.BAD),)
+    assert pieces_of([("one", Tone.BAD), ("two", Tone.DIM)]) == [("one", Tone.BAD), ("two", Tone.DIM)]
+    assert pieces_of([]) == []

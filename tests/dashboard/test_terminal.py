@@ -1,0 +1,103 @@
+"""The dashboard in a real terminal, tmux, as a person has it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from meshfleet.model import new_id
+from tests.dashboard.meshes import write_mesh
+
+PATIENCE_S: Final = 30.0
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("tmux") is None, reason="there is no tmux"),
+]
+
+
+class Terminal:
+    """A tmux server of its own with one window of 80x24 columns."""
+
+    def __init__(self) -> None:
+        # a socket's path may not be long
+        self._socket = f"meshfleet-{new_id()[:8]}"
+
+    def run(self, command: str) -> None:
+        environ = {name: value for name, value in os.environ.items() if name not in {"TMUX", "NO_COLOR"}}
+        arguments = ["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", command]
+        subprocess.run(["tmux", "-L", self._socket, *arguments], env=environ, check=True, timeout=PATIENCE_S)
+
+    def press(self, *keys: str) -> None:
+        self._tmux("send-keys", *keys)
+
+    def screen(self) -> str:
+        return self._tmux("capture-pane", "-p")
+
+    def wait_for(self, holds: Callable[[str], bool]) -> str:
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            screen = self.screen()
+            if holds(screen):
+                return screen
+            time.sleep(0.05)
+        pytest.fail(f"the terminal did not come to show it:\n{screen}")
+
+    def resize(self, columns: int, lines: int) -> None:
+        self._tmux("resize-window", "-x", str(columns), "-y", str(lines))
+
+    def has_another_screen(self) -> bool:
+        """Whether a program has the terminal's second screen, and has not given it back."""
+        return self._tmux("display-message", "-p", "#{alternate_on}").strip() == "1"
+
+    def end(self) -> None:
+        subprocess.run(
+            ["tmux", "-L", self._socket, "kill-server"], check=False, capture_output=True, timeout=PATIENCE_S
+        )
+
+    def _tmux(self, *arguments: str) -> str:
+        return subprocess.run(
+            ["tmux", "-L", self._socket, *arguments], check=True, capture_output=True, text=True, timeout=PATIENCE_S
+        ).stdout
+
+
+@pytest.fixture
+def terminal() -> Iterator[Terminal]:
+    found = Terminal()
+    yield found
+    found.end()
+
+
+def test_it_is_looked_at_gone_about_in_resized_and_left(terminal: Terminal, ledger_file: Path, tmp_path: Path) -> None:
+    write_mesh(ledger_file)
+    left = tmp_path / "left"
+    program = shlex.join([sys.executable, "-P", "-m", "meshfleet", "dashboard"])
+    terminal.run(
+        f"MESHFLEET_DATA_FILE={shlex.quote(str(ledger_file))} {program}; echo $? >{shlex.quote(str(left))}; cat"
+    )
+
+    terminal.wait_for(lambda screen: "1 problems 5" in screen and "Reviewer" in screen)
+    terminal.press("2")
+    terminal.wait_for(lambda screen: "nightly crawl" in screen and "TOKENS" in screen)
+    terminal.press("Enter")
+    terminal.wait_for(lambda screen: "MAIL" in screen and "Reviewer" in screen)
+    terminal.press("Down", "Enter")
+    screen = terminal.wait_for(lambda screen: "The discount is in till.py." in screen)
+    assert screen.splitlines()[0].split()[::2][:3] == ["fleets", "checkout", "Analyst"]
+    terminal.resize(120, 40)
+    terminal.wait_for(lambda screen: len(screen.splitlines()) == 40 and "previous" in screen)
+    terminal.press("Escape")
+    terminal.wait_for(lambda screen: "Engineer" in screen and "stalled" in screen)
+    terminal.press("q")
+    terminal.wait_for(lambda _: left.exists() and bool(left.read_text().strip()))
+    assert left.read_text().strip() == "0"
+    assert not terminal.has_another_screen()

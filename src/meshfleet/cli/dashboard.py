@@ -24,4 +24,5 @@ def dashboard(*, interval_ms: int, read_only: bool, as_text: bool) -> int:
 
 
 def _has_terminal() -> bool:
-    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout))
+    # it is standard error that Textual draws on
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))

@@ -111,6 +111,8 @@ def outcome(seen: Observation | None = None, **changes: Any) -> Outcome:
         folder=folder,
         kept=False,
         files={**PROJECT_FILES, RESULT_FILE: FINDINGS},
+        called=("spawn_fleet", "wait", "collect_results"),
+        results={f"id-{role}": f"First words.\nThe {role} is done." for role in (EXPLORER, ANALYST, ENGINEER)},
         server_words="",
         duration_s=13.5,
     )

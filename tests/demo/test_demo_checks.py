@@ -6,9 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from meshfleet.demo.checks import failed_step, holds_the_words_of, hopeless_step
+from meshfleet.demo import checks
+from meshfleet.demo.debate import CONSENSUS, DEBATE, MODERATOR
 from meshfleet.demo.observe import Observation
-from meshfleet.demo.pipeline import ANALYST, ENGINEER, EXPLORER
+from meshfleet.demo.patterns import holds_the_words_of
+from meshfleet.demo.pipeline import ANALYST, ENGINEER, EXPLORER, PIPELINE, RESULT_FILE
+from meshfleet.demo.project import PROJECT_FILES
+from meshfleet.demo.rescue import FIXER, RESCUE
 from meshfleet.model import ORCHESTRATOR
 from tests.demo.observations import (
     FINDINGS,
@@ -28,6 +32,14 @@ STEPS = {
     "m3": ("Analyst's handoff to Engineer", ANALYST, ENGINEER),
     "m4": ("Engineer's result to Analyst", ENGINEER, ANALYST),
 }
+
+
+def hopeless_step(seen: Observation) -> str | None:
+    return checks.hopeless_step(PIPELINE, seen)
+
+
+def failed_step(seen: Observation, findings: str | None) -> str | None:
+    return checks.failed_step(PIPELINE, seen, {} if findings is None else {RESULT_FILE: findings})
 
 
 def unacknowledged(message_id: str, seen: Observation | None = None) -> Observation:
@@ -172,3 +184,23 @@ def test_a_quotation_is_recognised_however_it_is_marked_and_broken() -> None:
     assert not holds_the_words_of("In till.py, replace", "In till.py, I replaced")
     assert not holds_the_words_of("it is", "bit issue")
     assert not holds_the_words_of("...", "...")
+
+
+def test_whoever_should_have_called_an_agent_that_never_was_is_named_and_not_that_agent() -> None:
+    seen = without_messages(success(), "m1", "m2", "m3", "m4")
+    for role in (ANALYST, ENGINEER):
+        seen = with_agent(seen, role, status="cancelled", reason="never_called", output="")
+
+    expected = 'Explorer\'s handoff to Analyst was never sent; the last words of Explorer: "The Explorer is done."'
+    assert hopeless_step(seen) == expected
+    assert failed_step(seen, None) == expected
+
+
+def test_a_debate_without_a_consensus_and_a_rescue_that_changed_nothing_have_failed() -> None:
+    told = {**message(5, EXPLORER, "result", ANALYST, f"{CONSENSUS}: all agree"), "to_agent_id": ORCHESTRATOR}
+    agreed = replace(success(), messages=(told,))
+
+    assert DEBATE.flaw(agreed, {}) is None
+    assert DEBATE.flaw(success(), {}) == f"{MODERATOR}'s last message, which does not begin with {CONSENSUS}"
+    assert RESCUE.flaw(success(), {"till.py": "if amount >= DISCOUNT_FROM:"}) is None
+    assert RESCUE.flaw(success(), PROJECT_FILES) == f"{FIXER}'s change: till.py is as it was"

@@ -79,7 +79,7 @@ def test_the_report_ends_with_the_verdict() -> None:
 def test_the_report_says_where_the_ledger_is_or_how_to_keep_it() -> None:
     removed, kept = report(outcome()), report(outcome(kept=True))
 
-    assert "meshfleet demo --keep" in removed
+    assert "keep both with --keep" in removed
     assert "/demo/ledger/agent-mesh.json" not in removed
     assert "/demo/ledger/agent-mesh.json" in kept
 

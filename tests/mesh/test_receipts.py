@@ -35,17 +35,19 @@ def test_a_repeated_ack_is_fine_and_writes_nothing_more(ledger_file: Path) -> No
     assert bytes_of(ledger_file.parent) == before
 
 
-def test_a_broadcast_is_acknowledged_only_when_all_it_went_to_have_acked(ledger_file: Path) -> None:
+def test_a_broadcast_to_five_peers_is_acknowledged_only_when_all_five_have_acked(ledger_file: Path) -> None:
     ledger = open_ledger(ledger_file)
-    fleet_id, (a, b, c) = fleet_of(ledger, "A", "B", "C")
-    message_id = send(ledger, fleet_id, "*", "all", sender=a)["message_id"]
-    ack_message(ledger, b, message_id)
-    ack_message(ledger, b, message_id)
-    assert row(ledger, "messages", message_id)["acknowledged"] is False
-    assert (payloads(ledger, b), payloads(ledger, c)) == ([], ["all"])
-    ack_message(ledger, c, message_id)
+    fleet_id, (sender, *peers) = fleet_of(ledger, "A", "B", "C", "D", "E", "F")
+    message_id = send(ledger, fleet_id, "*", "all", sender=sender)["message_id"]
+    for acked, peer in enumerate(peers, start=1):
+        assert row(ledger, "messages", message_id)["acknowledged"] is False
+        ack_message(ledger, peer, message_id)
+        ack_message(ledger, peer, message_id)
+        assert [payloads(ledger, other) for other in peers] == [[]] * acked + [["all"]] * (5 - acked)
+        trail = get_receipts(ledger, message_id)["receipts"]
+        assert {(one["agent_id"], one["action"]) for one in trail} == {(other, "ack") for other in peers[:acked]}
     assert row(ledger, "messages", message_id)["acknowledged"] is True
-    assert row(ledger, "messages", message_id)["recipients"] == [b, c]
+    assert row(ledger, "messages", message_id)["recipients"] == peers
 
 
 def test_an_agent_that_joined_after_a_broadcast_is_none_of_its_recipients(ledger_file: Path) -> None:

@@ -1,1 +1,1 @@
-"""`meshfleet demo`: three real OpenCode agents hand work on, with a scripted model in place of a paid one."""
+"""Fleets that run themselves, as `meshfleet demo` and the examples show them, with a scripted model or a real one."""

@@ -1,74 +1,53 @@
-"""What has to be true of a demo that went well, and which step of it failed; a matter of rows and one file only."""
+"""What has to be true of a demo that went well, and which step of it failed; a matter of rows and files only."""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping
 
 from meshfleet.demo.observe import Observation
-from meshfleet.demo.pipeline import ANALYST, ENGINEER, EXPLORER, RESULT_FILE
+from meshfleet.demo.patterns import Pattern
+from meshfleet.mesh.dormancy import was_never_called
 from meshfleet.mesh.receipts import ACK
-from meshfleet.model import AgentStatus, FleetStatus, MessageType, Row, recipients_of
-
-_WORD: Final = re.compile(r"\w+")
+from meshfleet.model import AgentStatus, FleetStatus, Row, recipients_of
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A message that has to be sent and acknowledged; who sends and who gets it are roles."""
-
-    sender: str
-    kind: MessageType
-    recipient: str
-
-    def __str__(self) -> str:
-        return f"{self.sender}'s {self.kind} to {self.recipient}"
-
-
-STEPS: Final = (
-    Step(EXPLORER, MessageType.HANDOFF, ANALYST),
-    Step(ANALYST, MessageType.RESULT, EXPLORER),
-    Step(ANALYST, MessageType.HANDOFF, ENGINEER),
-    Step(ENGINEER, MessageType.RESULT, ANALYST),
-)
-
-
-def hopeless_step(seen: Observation) -> str | None:
+def hopeless_step(pattern: Pattern, seen: Observation) -> str | None:
     """Say which step has failed for good: whoever was to do it has ended without; None while all may come right."""
     ended = {agent["role"] for agent in seen.agents if AgentStatus(agent["status"]).has_ended}
-    return _ended_badly(seen) or _missing_step(seen, ended)
+    return _ended_badly(seen) or _missing_step(pattern, seen, ended)
 
 
-def failed_step(seen: Observation, findings: str | None) -> str | None:
+def failed_step(pattern: Pattern, seen: Observation, files: Mapping[str, str]) -> str | None:
     """Say which step of a demo that is over failed, the earliest first; None when everything is as it should be.
 
     Args:
+        pattern: What it was to show.
         seen: The fleet at the end.
-        findings: What RESULT_FILE holds; None where there is no such file.
+        files: What the project's files hold, by name.
     """
     return (
         _ended_badly(seen)
-        or _missing_step(seen, {agent["role"] for agent in seen.agents})
-        or _still_open(seen)
+        or _missing_step(pattern, seen, {agent["role"] for agent in seen.agents})
+        or _still_open(pattern, seen)
         or _uncounted_acknowledgement(seen)
-        or _wrong_findings(seen, findings)
+        or pattern.flaw(seen, files)
     )
 
 
 def _ended_badly(seen: Observation) -> str | None:
     for agent in seen.agents:
         status = AgentStatus(agent["status"])
-        if status.has_ended and status is not AgentStatus.COMPLETE:
+        # whoever should have called an agent that never was has left a step out, which says more
+        if status.has_ended and status is not AgentStatus.COMPLETE and not was_never_called(agent):
             why = f" ({agent['reason']})" if agent.get("reason") else ""
             return f"{agent['role']}'s run, which ended as {status}{why}: {agent.get('error') or 'no error was noted'}"
     return None
 
 
-def _missing_step(seen: Observation, over: set[str]) -> str | None:
+def _missing_step(pattern: Pattern, seen: Observation, over: set[str]) -> str | None:
     """The first step which somebody who is `over` has left out, then any other message left unacknowledged."""
-    for step in STEPS:
-        sent = [message for message in seen.messages if _is_of(seen, message, step)]
+    for step in pattern.steps:
+        sent = [message for message in seen.messages if step.is_taken_by(seen, message)]
         if not sent and step.sender in over:
             return f"{step} was never sent{_last_words(seen, step.sender)}"
         for message in sent:
@@ -76,15 +55,6 @@ def _missing_step(seen: Observation, over: set[str]) -> str | None:
                 return problem
     problems = (_unacknowledged(seen, message, over) for message in seen.messages)
     return next((problem for problem in problems if problem), None)
-
-
-def _is_of(seen: Observation, message: Row, step: Step) -> bool:
-    recipients = {seen.name_of(recipient) for recipient in recipients_of(message)}
-    return (
-        message["type"] == step.kind
-        and seen.name_of(message["from_agent_id"]) == step.sender
-        and step.recipient in recipients
-    )
 
 
 def _unacknowledged(seen: Observation, message: Row, over: set[str]) -> str | None:
@@ -104,11 +74,11 @@ def _last_words(seen: Observation, role: str) -> str:
     return f'; the last words of {role}: "{words.splitlines()[-1]}"' if words else ""
 
 
-def _still_open(seen: Observation) -> str | None:
+def _still_open(pattern: Pattern, seen: Observation) -> str | None:
     for agent in seen.agents:
         if agent["status"] != AgentStatus.COMPLETE:
             return f"{agent['role']}'s run, which is still {agent['status']}"
-    missing = {role for step in STEPS for role in (step.sender, step.recipient)} - set(seen.roles.values())
+    missing = set(pattern.roles) - set(seen.roles.values())
     if missing:
         return f"the fleet, which has no {' and no '.join(sorted(missing))}"
     if seen.fleet["status"] != FleetStatus.COMPLETE:
@@ -123,19 +93,3 @@ def _uncounted_acknowledgement(seen: Observation) -> str | None:
             sender = seen.name_of(message["from_agent_id"])
             return f"{sender}'s {message['type']}, which has every ack receipt and does not count as acknowledged"
     return None
-
-
-def _wrong_findings(seen: Observation, findings: str | None) -> str | None:
-    if findings is None:
-        return f"{ENGINEER}'s file: there is no {RESULT_FILE} in the project"
-    step = STEPS[2]
-    orders = [message["payload"] for message in seen.messages if _is_of(seen, message, step)]
-    if not any(holds_the_words_of(order, findings) for order in orders):
-        return f"{ENGINEER}'s file: {RESULT_FILE} does not hold the words of {step}"
-    return None
-
-
-def holds_the_words_of(quoted: str, text: str) -> bool:
-    """Tell whether a text quotes another word for word, however it breaks lines or marks the quotation."""
-    words = _WORD.findall(quoted.casefold())
-    return bool(words) and f" {' '.join(words)} " in f" {' '.join(_WORD.findall(text.casefold()))} "

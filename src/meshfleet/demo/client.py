@@ -17,17 +17,22 @@ from mcp_types import Implementation, TextContent
 from meshfleet import __version__
 from meshfleet.errors import Unavailable
 
-#: Seconds a call may take; the server answers each of them from memory.
-CALL_TIMEOUT_S: Final = 30.0
+#: Seconds a call may take, as with most clients; the longest is a wait, of 50.
+CALL_TIMEOUT_S: Final = 60.0
 
 OWN_SERVER: Final = (sys.executable, "-P", "-m", "meshfleet", "serve")
 
 
 class MeshClient:
-    """The tools of a meshfleet server as calls that return their result or raise."""
+    """The tools of a meshfleet server as calls that return their result or raise.
+
+    Attributes:
+        called: The names of the tools it called, in their order.
+    """
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self.called: list[str] = []
 
     @property
     def server(self) -> tuple[str, str]:
@@ -41,6 +46,7 @@ class MeshClient:
         Raises:
             Unavailable: The tool refused, or the server is gone.
         """
+        self.called.append(tool)
         try:
             result = await self._client.call_tool(tool, arguments)
         except (MCPError, OSError) as error:

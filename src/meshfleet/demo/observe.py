@@ -1,6 +1,6 @@
-"""What the demo sees of its fleet: through the server's tools, the event streams, and the ledger for the messages.
+"""What the demo sees of its fleet: a bystander who reads the ledger and the event streams and asks the server nothing.
 
-It looks and never writes; what it means is checks.py's to say.
+What it means is checks.py's to say.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import Final
 
 from meshfleet.agents.launch import EVENTS_NAME
 from meshfleet.agents.stream import EventStream, RunReport
-from meshfleet.demo.client import MeshClient
-from meshfleet.demo.pipeline import TOOL_PREFIX
-from meshfleet.ledger import Ledger
+from meshfleet.demo.parts import TOOL_PREFIX
+from meshfleet.ledger import Ledger, View
+from meshfleet.mesh.dormancy import is_dormant, what_it_waits_for
+from meshfleet.mesh.fleets import require_fleet
 from meshfleet.model import AgentStatus, FleetStatus, Row, attempt_key
 
 _TOOLS: Final[Mapping[str, str]] = {
@@ -30,6 +31,7 @@ _TOOLS: Final[Mapping[str, str]] = {
     f"{TOOL_PREFIX}get_receipts": "reads the receipts of a message",
     f"{TOOL_PREFIX}receipt": "writes a receipt",
     f"{TOOL_PREFIX}send_message": "sends a message",
+    f"{TOOL_PREFIX}wait_for_messages": "waits for messages",
 }
 
 
@@ -52,7 +54,7 @@ class Activity:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """The rows of one fleet at one moment; messages are never older than the agents' rows.
+    """The rows of one fleet at one moment.
 
     Attributes:
         fleet: Its row.
@@ -95,42 +97,39 @@ class Observer:
     """Looks at one fleet again and again.
 
     Args:
-        client: The server that runs the fleet.
-        ledger: The same ledger opened here, for what no tool lists; it is only read.
+        ledger: The ledger it is in; it is only read.
         runs_dir: The folder of the agents' run folders.
         fleet_id: The fleet.
     """
 
-    def __init__(self, client: MeshClient, ledger: Ledger, runs_dir: Path, fleet_id: str) -> None:
-        self._client = client
+    def __init__(self, ledger: Ledger, runs_dir: Path, fleet_id: str) -> None:
         self._ledger = ledger
         self._runs_dir = runs_dir
         self._fleet_id = fleet_id
         self._streams: dict[str, EventStream] = {}
 
-    async def look(self) -> Observation:
+    def look(self) -> Observation:
         """See how the fleet stands now.
 
         Raises:
-            Unavailable: The server is gone.
+            NotFound: There is no such fleet.
         """
-        status = await self._client.call("fleet_status", fleet_id=self._fleet_id)
-        # after the status, so that a message sent by an agent that has ended is always seen
-        messages = self._ledger.read(lambda view: view.messages_of(self._fleet_id))
-        receipts: list[Row] = []
-        for message in messages:
-            receipts += (await self._client.call("get_receipts", message_id=message["id"]))["receipts"]
+        return self._ledger.read(self._seen_in)
+
+    def _seen_in(self, view: View) -> Observation:
+        agents, messages = view.agents_of(self._fleet_id), view.messages_of(self._fleet_id)
+        receipts = [receipt for message in messages for receipt in view.receipts_of(message["id"])]
         return Observation(
-            fleet=status["fleet"],
-            agents=tuple(status["agents"]),
+            fleet=require_fleet(view, self._fleet_id),
+            agents=tuple(agents),
             messages=tuple(messages),
             receipts=tuple(sorted(receipts, key=lambda receipt: int(receipt["timestamp"]))),
-            activities={agent["id"]: self._activity(agent) for agent in status["agents"]},
+            activities={agent["id"]: self._activity(view, agent) for agent in agents},
         )
 
-    def _activity(self, agent: Row) -> Activity:
+    def _activity(self, view: View, agent: Row) -> Activity:
         if "attempt" not in agent:
-            return Activity("waits to be started")
+            return Activity(f"waits for {what_it_waits_for(view, agent)}" if is_dormant(view, agent) else "is to start")
         marker = attempt_key(agent["id"], agent["attempt"])
         stream = self._streams.setdefault(marker, EventStream(self._runs_dir / marker / EVENTS_NAME))
         while stream.advance():

@@ -26,6 +26,8 @@ class Outcome:
         folder: Where it all happened.
         kept: Whether that folder is still there.
         files: The project's files at the end, by name.
+        called: The tools that were called to have it all happen, in their order.
+        results: What each agent said at its end, by its id, as collect_results gave it.
         server_words: The end of what the meshfleet server wrote to stderr.
         duration_s: From the start of the server to the end of the fleet.
     """
@@ -37,6 +39,8 @@ class Outcome:
     folder: DemoFolder
     kept: bool
     files: Mapping[str, str]
+    called: tuple[str, ...]
+    results: Mapping[str, str]
     server_words: str
     duration_s: float
 
@@ -66,6 +70,7 @@ class Outcome:
                 "agents": [self._agent(agent) for agent in seen.agents] if seen else [],
                 "messages": list(seen.messages) if seen else [],
                 "receipts": list(seen.receipts) if seen else [],
+                "called": list(self.called),
                 "opencode_version": self.opencode_version,
                 "ledger": str(self.folder.ledger),
                 "kept": self.kept,

@@ -7,8 +7,10 @@ from typing import Final
 
 from rich.text import Text
 
+from meshfleet.demo.debate import MODERATOR
 from meshfleet.demo.observe import Observation
 from meshfleet.demo.pipeline import ANALYST, ENGINEER, EXPLORER
+from meshfleet.demo.rescue import FIXER, RESCUER
 from meshfleet.demo.wording import shown
 from meshfleet.mesh.receipts import ACK
 from meshfleet.model import EVERYONE, AgentStatus, Row
@@ -25,7 +27,14 @@ STATUS_SIGNS: Final[Mapping[str, str]] = {
 }
 BAD_STYLE: Final = "bold red"
 BAD_SIGN: Final = "✗"
-ROLE_STYLES: Final[Mapping[str, str]] = {EXPLORER: "cyan", ANALYST: "magenta", ENGINEER: "blue"}
+ROLE_STYLES: Final[Mapping[str, str]] = {
+    EXPLORER: "cyan",
+    ANALYST: "magenta",
+    ENGINEER: "blue",
+    MODERATOR: "cyan",
+    FIXER: "cyan",
+    RESCUER: "magenta",
+}
 #: Columns of `Explorer → Analyst`, the longest of the demo's own, so that what follows stands in line.
 ROUTE_WIDTH: Final = 18
 

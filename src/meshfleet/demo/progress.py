@@ -17,16 +17,16 @@ from meshfleet.demo.observe import Activity, Observation
 from meshfleet.demo.outcome import duration_ms
 from meshfleet.demo.palette import receipt_style, role_text, route_text, status_sign, status_style
 from meshfleet.demo.wording import amount, first_line, on_one_line, seconds, shown
-from meshfleet.model import AgentStatus, Row, now_ms
+from meshfleet.model import AgentStatus, Row, now_ms, recipients_of
 
 REFRESH_PER_SECOND: Final = 8
 #: Lines of the live view that are not messages.
 _OTHER_LINES: Final = 10
 _FEWEST_MESSAGES: Final = 3
-#: Columns of `complete`, of `123.4 s` and of `✓ seen ✓ ack`, kept free so that nothing jumps.
+#: Columns of `complete`, of `123.4 s` and of `✓ delivered ✓ seen ✓ ack`, kept free so that nothing jumps.
 _STATUS_WIDTH: Final = 8
 _TIME_WIDTH: Final = 7
-_RECEIPTS_WIDTH: Final = 12
+_RECEIPTS_WIDTH: Final = 24
 
 
 class Progress(Protocol):
@@ -142,13 +142,20 @@ class LiveProgress:
                 route_text(seen, message),
                 Text(message["type"], style="bold"),
                 Text(first_line(message["payload"])),
-                _signs(seen.receipts_of(message["id"])),
+                _signs(seen.receipts_of(message["id"]), len(recipients_of(message))),
             )
         return table
 
 
-def _signs(receipts: list[Row]) -> Text:
-    signs = [Text(f"✓ {shown(receipt['action'])}", style=receipt_style(receipt)) for receipt in receipts]
+def _signs(receipts: list[Row], recipients: int) -> Text:
+    """What was done about a message; by how many of its recipients, where it has several."""
+    done: dict[str, list[Row]] = {}
+    for receipt in receipts:
+        done.setdefault(receipt["action"], []).append(receipt)
+    signs = []
+    for action, those in done.items():
+        many = f" {len(those)}/{recipients}" if recipients > 1 else ""
+        signs.append(Text(f"✓ {shown(action)}{many}", style=receipt_style(those[0])))
     return Text(" ").join(signs) if signs else Text("unread", style="yellow")
 
 

@@ -13,7 +13,8 @@ from meshfleet.demo.outcome import Outcome, duration_ms, token_total
 from meshfleet.demo.palette import BAD_SIGN, BAD_STYLE, receipt_style, role_text, route_text, status_sign, status_style
 from meshfleet.demo.project import PROJECT_FILES
 from meshfleet.demo.wording import amount, first_line, on_one_line, seconds, shown
-from meshfleet.model import AgentStatus, Row
+from meshfleet.mesh.receipts import ACK
+from meshfleet.model import ORCHESTRATOR, AgentStatus, Row, recipients_of
 from meshfleet.settings import beside
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def print_report(console: Console, title: str, outcome: Outcome) -> None:
     if outcome.seen is not None:
         _print_section(console, "Messages", _messages(outcome.seen))
         _print_section(console, "Agents", _agents(outcome, outcome.seen))
+        _print_section(console, "Orchestrator", _calls(outcome))
     if outcome.server_words and not outcome.ok:
         _print_section(console, "Server's last words", iter([Indented(Text(shown(outcome.server_words)), 2)]))
     _print_section(console, "Project", _changes(outcome))
@@ -71,7 +73,8 @@ def _trail(seen: Observation, message: Row) -> Text:
     """The receipts of a message, each with its time and who wrote it."""
     receipts = seen.receipts_of(message["id"])
     if not receipts:
-        return Text("no receipt", style=BAD_STYLE)
+        is_for_orchestrator = message["to_agent_id"] == ORCHESTRATOR
+        return Text("in its inbox", style="dim") if is_for_orchestrator else Text("no receipt", style=BAD_STYLE)
     entries = []
     for receipt in receipts:
         at = seconds(seen.seconds_at(receipt["timestamp"]))
@@ -81,7 +84,18 @@ def _trail(seen: Observation, message: Row) -> Text:
         if note:
             entry.append(f" “{first_line(note)}”", style="dim")
         entries.append(entry)
+    if len(recipients_of(message)) > 1:
+        entries.append(_completeness(seen, message, receipts))
     return Text("   ").join(entries)
+
+
+def _completeness(seen: Observation, message: Row, receipts: list[Row]) -> Text:
+    """How far a message to several is acknowledged; it is once the last of them has."""
+    acknowledged = [receipt for receipt in receipts if receipt["action"] == ACK]
+    counted = f"{len(acknowledged)} of {len(recipients_of(message))} acknowledged"
+    if not message["acknowledged"]:
+        return Text(counted, style=BAD_STYLE)
+    return Text(f"{counted}: complete at {seconds(seen.seconds_at(acknowledged[-1]['timestamp']))}", style="green")
 
 
 def _agents(outcome: Outcome, seen: Observation) -> Iterator[RenderableType]:
@@ -102,9 +116,13 @@ def _agents(outcome: Outcome, seen: Observation) -> Iterator[RenderableType]:
         logs = outcome.logs_of(agent)
         if logs and outcome.kept and agent["status"] != AgentStatus.COMPLETE:
             yield Text(f"    {logs}", style="dim")
-        words = seen.activities.get(agent["id"], Activity()).words or agent.get("output") or ""
+        words = outcome.results.get(agent["id"]) or seen.activities.get(agent["id"], Activity()).words
         if words:
             yield Indented(Text(on_one_line(words)), 4, LAST_WORDS_LINES)
+
+
+def _calls(outcome: Outcome) -> Iterator[RenderableType]:
+    yield Indented(Text(f"called {', '.join(outcome.called)}, and nothing else"), 2)
 
 
 def _unfinished(agent: Row) -> str:
@@ -130,7 +148,7 @@ def _changes(outcome: Outcome) -> Iterator[RenderableType]:
 def _whereabouts(outcome: Outcome) -> Iterator[RenderableType]:
     folder = outcome.folder
     if not outcome.kept:
-        yield Indented(Text("removed with the demo's folder; keep both with meshfleet demo --keep", style="dim"), 2)
+        yield Indented(Text("removed with the demo's folder; keep both with --keep", style="dim"), 2)
         return
     places = {"ledger": folder.ledger, "project": folder.project}
     if not outcome.ok:

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from meshfleet.demo.checks import failed_step, hopeless_step
-from meshfleet.demo.client import serving
+from meshfleet.demo.client import MeshClient, serving
 from meshfleet.demo.leaving import remove_folder, stop_all_attempts
 from meshfleet.demo.observe import Observation, Observer
 from meshfleet.demo.outcome import Outcome
 from meshfleet.demo.outlet import open_outlet
-from meshfleet.demo.pipeline import RESULT_FILE, fleet_agents, play_pipeline
+from meshfleet.demo.patterns import Pattern
 from meshfleet.demo.progress import progress_on
 from meshfleet.demo.project import DemoFolder, create_demo_folder, live_environment, scripted_environment
 from meshfleet.demo.report import print_report, print_verdict
@@ -60,11 +60,13 @@ class Options:
     """How a demo is to run.
 
     Attributes:
+        pattern: What the fleet is and what has to come of it.
         live: With the user's own OpenCode configuration and model, not the scripted one.
         keep: Keep the folder also when all went well.
         as_json: One JSON object on stdout, everything else on stderr.
     """
 
+    pattern: Pattern
     live: bool = False
     keep: bool = False
     as_json: bool = False
@@ -140,6 +142,8 @@ class Demo:
         self._limit_s = LIVE_LIMIT_S if options.live else SCRIPTED_LIMIT_S
         self._scope = anyio.CancelScope()
         self._seen: Observation | None = None
+        self._called: list[str] = []
+        self._results: dict[str, str] = {}
         self._failure: str | None = None
         self._version: str | None = None
         self._duration_s = 0.0
@@ -189,11 +193,10 @@ class Demo:
             self._progress.tell("starting meshfleet serve")
             try:
                 async with serving(environment, self._folder.project, self._folder.server_log) as client:
+                    self._called = client.called
                     self._progress.tell("spawning the fleet")
-                    spawned = await client.call("spawn_fleet", agents=fleet_agents())
-                    with contextlib.closing(Ledger(self._folder.ledger)) as ledger:
-                        runs = beside(self._folder.ledger, "runs")
-                        await self._watch(Observer(client, ledger, runs, spawned["fleet_id"]))
+                    spawned = await client.call("spawn_fleet", agents=self._options.pattern.agents)
+                    await self._see_through(client, spawned["fleet_id"])
             finally:
                 with anyio.CancelScope(shield=True):
                     await self._stop_agents()
@@ -215,17 +218,36 @@ class Demo:
         if self._options.live:
             yield live_environment(self._folder, self._environ)
         else:
-            with ScriptedModel(play_pipeline) as model:
+            with ScriptedModel(self._options.pattern.play) as model:
                 yield scripted_environment(self._folder, model.base_url, self._environ)
 
-    async def _watch(self, observer: Observer) -> None:
+    async def _see_through(self, client: MeshClient, fleet_id: str) -> None:
+        """Wait for the fleet to end and collect what came of it, which is all that an orchestrator has to do."""
         self._progress.tell("")
+        with contextlib.closing(Ledger(self._folder.ledger)) as ledger:
+            observer = Observer(ledger, beside(self._folder.ledger, "runs"), fleet_id)
+            try:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(self._watch, observer, tasks.cancel_scope)
+                    while (await client.call("wait", fleet_id=fleet_id))["timed_out"]:
+                        pass
+                    collected = await client.call("collect_results", fleet_id=fleet_id)
+                    self._results = {one["agent_id"]: one["output"] or "" for one in collected["results"]}
+                    tasks.cancel_scope.cancel()
+            finally:
+                self._look(observer)
+
+    async def _watch(self, observer: Observer, waiting: anyio.CancelScope) -> None:
+        """Show how it goes on; nobody has to wait any longer for what can't come right."""
         while True:
-            self._seen = await observer.look()
-            self._progress.show(self._seen)
-            if self._seen.has_ended or hopeless_step(self._seen):
-                return
+            if hopeless_step(self._options.pattern, self._look(observer)):
+                waiting.cancel()
             await anyio.sleep(LOOK_INTERVAL_S)
+
+    def _look(self, observer: Observer) -> Observation:
+        self._seen = observer.look()
+        self._progress.show(self._seen)
+        return self._seen
 
     async def _stop_agents(self) -> None:
         with contextlib.closing(Ledger(self._folder.ledger)) as ledger:
@@ -235,7 +257,7 @@ class Demo:
 
     def _judge(self) -> Outcome:
         files = _texts_in(self._folder.project)
-        failure = self._failure or self._failed_step(files.get(RESULT_FILE))
+        failure = self._failure or self._failed_step(files)
         server_words = _last_lines(self._folder.server_log)
         wanted = self._options.keep or (failure is not None and self._stopped_by is None)
         return Outcome(
@@ -246,14 +268,17 @@ class Demo:
             folder=self._folder,
             kept=wanted or not remove_folder(self._folder.root),
             files=files,
+            called=tuple(self._called),
+            results=self._results,
             server_words=server_words,
             duration_s=self._duration_s,
         )
 
-    def _failed_step(self, findings: str | None) -> str | None:
+    def _failed_step(self, files: Mapping[str, str]) -> str | None:
         if self._seen is None:
             return f"the start: the fleet was not spawned within {self._limit_s:.0f} s"
-        step = hopeless_step(self._seen) or failed_step(self._seen, findings)
+        pattern = self._options.pattern
+        step = hopeless_step(pattern, self._seen) or failed_step(pattern, self._seen, files)
         late = f"; given up after {self._limit_s:.0f} s" if self._scope.cancelled_caught else ""
         return f"{step}{late}" if step else None
 
@@ -265,7 +290,9 @@ class Demo:
 
     def _title(self) -> str:
         model = "your own model" if self._options.live else "scripted model"
-        return f"3 real OpenCode{f' {self._version}' if self._version else ''} agents, {model}"
+        version = f" {self._version}" if self._version else ""
+        pattern = self._options.pattern
+        return f"{pattern.name} of {len(pattern.agents)} real OpenCode{version} agents, {model}"
 
 
 @contextlib.asynccontextmanager

@@ -1,0 +1,14 @@
+"""Have five agents who speak for different things agree on one answer.
+
+    python examples/debate.py [--scripted] [--keep] [--json]
+
+Its agents are in meshfleet.demo.debate. Whoever starts it calls spawn_fleet, wait and collect_results, nothing else.
+"""
+
+from __future__ import annotations
+
+from meshfleet.cli.demo import show
+from meshfleet.demo.debate import DEBATE
+
+if __name__ == "__main__":
+    raise SystemExit(show(DEBATE))

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
+from meshfleet.mesh.briefing import RESULTS
 from meshfleet.server.tools import TOOLS, offered_tools
 from tests.agents.fake_runtime import install
 from tests.server.serving import SERVE, RawServer, environ_for, raw_server, said_in, wait_until
@@ -56,12 +57,21 @@ def test_an_example_s_agents_all_run_with_their_own_prompts_in_the_project_and_i
     said = project.spawn_example(name)
     assert said["spec"]["agents"] == wanted
     fleet_id: str = said["fleet_id"]
+    called = [one["role"] for one in wanted if one.get("start") == "on_message"]
+    for role in called:
+        handed = {"from_agent_id": "me", "to_agent_id": role, "type": "handoff", "payload": f"work for the {role}"}
+        project.ask("send_message", fleet_id=fleet_id, **handed)
     wait_until(lambda: project.ask("fleet_status", fleet_id=fleet_id)["fleet"]["status"] == "complete")
     agents = project.ask("fleet_status", fleet_id=fleet_id)["agents"]
     assert [agent["id"] for agent in agents] == said["agent_ids"]
     assert {agent["cwd"] for agent in agents} == {str(project.folder)}
     results = project.ask("collect_results", fleet_id=fleet_id)["results"]
-    assert [(one["role"], one["output"]) for one in results] == [(one["role"], one["prompt"]) for one in wanted]
+    for spec, result in zip(wanted, results, strict=True):
+        told = result["output"].removeprefix(spec["prompt"])
+        assert (result["role"], result["output"]) == (spec["role"], spec["prompt"] + told)
+        assert (RESULTS in told) is bool(spec.get("after"))
+        assert (f"work for the {spec['role']}" in told) is (spec["role"] in called)
+        assert bool(told) is bool(spec.get("after") or spec["role"] in called)
     runs = project.ledger_file.with_name("agent-mesh.runs")
     assert {path.parent.parent.name for path in runs.glob("*/*/prompt.txt")} == set(said["agent_ids"])
     assert project.server.stderr == ""
@@ -84,4 +94,5 @@ def test_a_ui_bug_is_routed_to_all_three_of_the_bug_bash_without_anyone_register
 def test_every_tool_that_an_example_s_prompts_name_is_one_its_agents_have(name: str) -> None:
     prompts = " ".join(agent["prompt"] for agent in json.loads((FOLDER / f"{name}.json").read_text())["agents"])
     named = set(re.findall(r"[a-z_]+", prompts)) & TOOLS.keys()
-    assert {"get_inbox", "ack_message"} <= named <= offered_tools(in_agent_mode=True).keys()
+    assert {"wait_for_messages", "ack_message"} <= named <= offered_tools(in_agent_mode=True).keys()
+    assert "`sleep" not in prompts

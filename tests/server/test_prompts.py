@@ -87,6 +87,14 @@ async def test_spawn_fleet_takes_what_a_prompt_fills_in(client: Client, name: st
     assert [(agent["role"], agent["prompt"]) for agent in stored] == [
         (agent["role"], agent["prompt"]) for agent in call["agents"]
     ]
+    assert [agent.get("start") for agent in stored] == [agent.get("start") for agent in call["agents"]]
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_nobody_is_told_to_look_again_and_again(client: Client, name: str) -> None:
+    text = await text_of(client, name, task="x")
+    assert "Then call wait with its fleet_id" in text
+    assert not {"get_inbox", "fleet_status", "`sleep"} & set(re.findall(r"`?\w+", text))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -94,7 +102,7 @@ async def test_every_agent_is_told_the_task_who_it_is_and_how_to_talk(client: Cl
     for agent in (await call_in(client, name, task=f"  {TASK}\n"))["agents"]:
         assert TASK in agent["prompt"]
         assert re.match(rf"You are (the )?{agent['role']}\b", agent["prompt"])
-        for word in ("get_inbox", "ack_message", "meshfleet instructions"):
+        for word in ("wait_for_messages", "ack_message", "meshfleet instructions"):
             assert word in agent["prompt"]
 
 
@@ -105,18 +113,24 @@ async def test_each_station_of_a_pipeline_hands_on_to_the_next(client: Client) -
     assert "Begin at once" in prompts["Scout"]
     for before, after in (("Scout", "Cook"), ("Cook", "Waiter"), ("Waiter", "Guest")):
         assert f'Then send {after} a message of type "handoff"' in prompts[before]
-        assert f'Wait for the message of type "handoff" from {before};' in prompts[after]
+        assert f'You begin with the message of type "handoff" from {before}, which started you' in prompts[after]
     assert 'send "orchestrator" a message of type "result"' in prompts["Guest"]
+    how = [(agent.get("start"), agent.get("wake")) for agent in call["agents"]]
+    assert how == [(None, True), ("on_message", True), ("on_message", True), ("on_message", None)]
 
 
-async def test_a_judge_hears_every_debater_and_a_rescuer_stands_by_every_worker(client: Client) -> None:
+async def test_a_judge_starts_after_all_debaters_and_a_rescuer_when_a_worker_calls(client: Client) -> None:
     roles = "Red, Green, Blue"
     *debaters, judge = (await call_in(client, "debate", task="x", roles=roles))["agents"]
     *workers, rescuer = (await call_in(client, "rescue", task="x", roles=roles))["agents"]
     assert [agent["role"] for agent in debaters] == [agent["role"] for agent in workers] == roles.split(", ")
     assert f"debate of {roles}" in judge["prompt"]
-    assert "from each of the 3" in judge["prompt"]
+    assert (judge["after"], "start" in judge) == (roles.split(", "), False)
+    assert all(agent["wake"] for agent in debaters)
+    assert "Send your case to Red and Blue as" in debaters[1]["prompt"]
     assert f"Rescuer of {roles}" in rescuer["prompt"]
+    assert (rescuer["start"], rescuer["wake"]) == ("on_message", True)
+    assert all(agent.keys() == {"role", "prompt"} for agent in workers)
     assert all("Judge" in agent["prompt"] for agent in debaters)
     assert all("request_help" in agent["prompt"] for agent in workers)
 

@@ -16,6 +16,7 @@ from meshfleet.errors import Invalid
 from meshfleet.mesh.specs import AgentSpec
 from meshfleet.mesh.templates import agents_as_json
 from meshfleet.mesh.texts import checked_name, checked_text, shown
+from meshfleet.model import Start
 from meshfleet.server.resources import proposals
 
 LONGEST_TASK: Final = 65_536
@@ -26,13 +27,12 @@ MOST_ROLES: Final = 8
 _TALK: Final = """
 
 How to work with your peers
-- Your agent id, your fleet id and the id of each peer are in the meshfleet instructions of your system prompt. Use \
-ids, not roles, in calls.
-- To wait for a message, call get_inbox with your id. If it is not there yet, run `sleep 20` in bash and look again, \
-90 times at most; then go on without it and say so in your answer.
-- Act on a message first, then call ack_message for it.
+- Who your peers are is in the meshfleet instructions of your system prompt; in calls their roles are enough.
+- To wait for a message, call wait_for_messages, and again while timed_out is true, 40 times at most; then go on \
+without it and say so in your answer. Never sleep and look again.
+- What started or woke you stands at the end of your prompt. Act on a message first, then call ack_message for it.
 - All of you work in the same folder: change only what your part needs, and read a file again before you edit it.
-- Nobody can answer questions. Decide, and say what you assumed."""
+- Nobody else can answer questions. Decide, and say what you assumed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +95,8 @@ def filled_in(name: str, arguments: Mapping[str, str]) -> GetPromptResult:
     call = json.dumps({"agents": agents_as_json(agents)}, ensure_ascii=False)
     text = (
         f"Call the meshfleet tool spawn_fleet once, with exactly these arguments:\n\n```json\n{call}\n```\n\n"
-        "Then tell me the fleet_id. Follow the fleet with fleet_status; look into get_inbox with agent_id "
-        "'orchestrator' now and then. When the fleet has ended, call collect_results and sum up what came out."
+        "Then call wait with its fleet_id, and again while timed_out is true: the fleet runs itself, and needs nothing "
+        "of you meanwhile. When it has ended, call collect_results and sum up what came out."
     )
     message = PromptMessage(role="user", content=TextContent(type="text", text=text))
     return GetPromptResult(description=pattern.description, messages=[message])
@@ -117,22 +117,30 @@ def complete(name: str, argument: str, typed: str) -> Completion:
 def _pipeline(task: str, roles: Sequence[str]) -> list[AgentSpec]:
     stations = " -> ".join(roles)
     return [
-        AgentSpec(role, f"{_pipeline_part(place, roles)}\n\nThe pipeline: {stations}\nThe task:\n{task}{_TALK}")
+        AgentSpec(
+            role,
+            f"{_pipeline_part(place, roles)}\n\nThe pipeline: {stations}\nThe task:\n{task}{_TALK}",
+            start=Start.NOW if place == 0 else Start.ON_MESSAGE,
+            wake=place < len(roles) - 1,
+        )
         for place, role in enumerate(roles)
     ]
 
 
 def _pipeline_part(place: int, roles: Sequence[str]) -> str:
+    before = roles[place - 1]
     begin = (
         "Begin at once."
         if place == 0
-        else f'Wait for the message of type "handoff" from {roles[place - 1]}; until then only read.'
+        else f'You begin with the message of type "handoff" from {before}, which started you. Where it leaves open '
+        f'what you can\'t read off, send {before} a message of type "question" and wait for the answer.'
     )
     end = (
         'Then send "orchestrator" a message of type "result" that says what came out, and end with the same.'
         if place == len(roles) - 1
         else f'Then send {roles[place + 1]} a message of type "handoff": what you did, what you found, which files '
-        "matter, and what is left to do. End with the same."
+        "matter, and what is left to do. End with the same; don't wait. A question of a later station wakes you: "
+        'answer it with type "result", its id as correlation_id.'
     )
     return (
         f"You are {roles[place]}, station {place + 1} of {len(roles)} of a pipeline. Do the part of the task that is "
@@ -147,51 +155,62 @@ def _debate(task: str, roles: Sequence[str]) -> list[AgentSpec]:
             role,
             f"You are {role} in a debate of {sides}; the Judge decides. Argue the position that is yours by your name, "
             "as strongly as facts allow: look them up in this folder where it is about it, change nothing.\n"
-            '1. Send "*" your case as a message of type "result": at most five points, each with its evidence.\n'
-            "2. Read the cases of the others. Answer the strongest point of each with a message of type "
-            '"question" or "result" to its author; grant what is right.\n'
-            '3. Send the Judge a message of type "result" that begins with CLOSING: what stands, what you '
-            f"granted. End with the same.\n\nThe question:\n{task}{_TALK}",
+            f"1. Send your case to {_listed([other for other in roles if other != role])} as a message of type "
+            '"result": at most five points, each with its evidence.\n'
+            "2. Wait for the cases of the others. Answer the strongest point of each with a message of type "
+            '"result" to its author, its id as correlation_id; grant what is right.\n'
+            "3. Wait for their answers to your case, then end with CLOSING: your case with its evidence, what stands, "
+            "what you granted. The Judge is given your last words, and nothing else.\n"
+            '4. A question of the Judge wakes you: answer it with type "result", its id as correlation_id, and end '
+            f"with your CLOSING as it stands then.\n\nThe question:\n{task}{_TALK}",
+            wake=True,
         )
         for role in roles
     ]
     judge = AgentSpec(
         "Judge",
         f"You are the Judge of a debate of {sides}. Take no side and change nothing.\n"
-        '1. Read the cases as they come. Where evidence is missing, send its author a message of type "question"; '
-        "check yourself what you can.\n"
-        f"2. Wait for a message that begins with CLOSING from each of the {len(roles)}.\n"
+        f"1. You are started when all {len(roles)} have ended; what each of them said last is at the end of your "
+        "prompt. Check yourself what the case hangs on.\n"
+        '2. Where evidence is missing, send its author a message of type "question", which wakes it, and wait for '
+        "the answer. One question to each, at most.\n"
         '3. Decide. Send "orchestrator" a message of type "result": the decision, the reasons that carried it, the '
         f"best point against it, and what would change it. End with the same.\n\nThe question:\n{task}{_TALK}",
+        after=tuple(roles),
     )
     return [*debaters, judge]
+
+
+def _listed(roles: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(roles[:-1]), roles[-1])))
 
 
 def _rescue(task: str, roles: Sequence[str]) -> list[AgentSpec]:
     workers = [
         AgentSpec(
             role,
-            f"You are {role}. Do the part of the task that is yours by your name. A Rescuer stands by.\n"
+            f"You are {role}. Do the part of the task that is yours by your name. A Rescuer comes when you call.\n"
             "1. Work until it is done, and check that it is.\n"
             "2. You are stuck when two attempts at the same thing did not help. Then send the Rescuer a message of "
-            'type "request_help": what you tried, what happened word for word, what you believe. Go on with '
-            "something else until the answer is in your inbox, and do what it says or write back what stands "
-            "against it.\n"
-            '3. At the end send "*" a message of type "result" that begins with DONE: what you did and what is left. '
+            'type "request_help": what you tried, what happened word for word, what you believe. Wait for the '
+            "answer with the request's id as correlation_id, and do what it says or write back what stands against "
+            "it.\n"
+            '3. At the end send "orchestrator" a message of type "result": what you did and what is left. '
             f"End with the same.\n\nThe task:\n{task}{_TALK}",
         )
         for role in roles
     ]
     rescuer = AgentSpec(
         "Rescuer",
-        f"You are the Rescuer of {', '.join(roles)}. Do nothing of the task yourself until one of them is stuck.\n"
-        "1. While you wait, read what the task is about. Change nothing.\n"
-        '2. Leave a receipt "seen" on each message of type "request_help" at once. Reproduce the trouble, doubt what '
+        f"You are the Rescuer of {', '.join(roles)}. You are started when one of them is stuck, and woken when one is "
+        "again.\n"
+        '1. Take each message of type "request_help" at the end of your prompt. Reproduce the trouble, doubt what '
         'the sender believes, and narrow it down. Answer with type "result" and the request\'s id as '
         "correlation_id: the cause, the evidence, and what to do. Leave no request unanswered.\n"
-        f"3. You are done when each of the {len(roles)} has sent a message that begins with DONE. Then send "
-        '"orchestrator" a message of type "result": who was stuck on what, and why. End with the same.'
+        "2. Change nothing yourself. End by saying who was stuck on what, and why; don't wait for more."
         f"\n\nThe task:\n{task}{_TALK}",
+        start=Start.ON_MESSAGE,
+        wake=True,
     )
     return [*workers, rescuer]
 
@@ -202,7 +221,7 @@ PATTERNS: Final[dict[str, Pattern]] = {
         Pattern(
             name="pipeline",
             title="Pipeline",
-            description="Agents work one after the other; each hands its findings to the next.",
+            description="Agents work one after the other; each is started by what the one before hands over.",
             task="What is to be done, complete in itself",
             roles="The stations in order, 2 to 8",
             usual=("Explorer", "Analyst", "Engineer"),
@@ -212,7 +231,7 @@ PATTERNS: Final[dict[str, Pattern]] = {
         Pattern(
             name="debate",
             title="Debate",
-            description="Agents argue for different positions, answer each other, and a Judge decides.",
+            description="Agents argue for different positions and answer each other; then a Judge starts and decides.",
             task="The question to decide, with what has to be known about it",
             roles="The positions or the debaters who hold them, 2 to 8",
             usual=("Advocate", "Skeptic"),
@@ -222,7 +241,7 @@ PATTERNS: Final[dict[str, Pattern]] = {
         Pattern(
             name="rescue",
             title="Rescue",
-            description="Agents work side by side; a Rescuer steps in where one of them is stuck.",
+            description="Agents work side by side; a Rescuer starts once one of them is stuck.",
             task="What is to be done, complete in itself",
             roles="Who does the work, 1 to 8",
             usual=("Fixer", "Second Fixer"),

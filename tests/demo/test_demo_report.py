@@ -110,6 +110,38 @@ def test_the_report_of_a_fleet_that_never_came_to_be_is_short_and_says_why() -> 
     assert text.endswith("✗ failed at: the meshfleet server did not start\n")
 
 
+def test_a_broadcast_is_shown_as_complete_once_the_last_it_went_to_has_acknowledged_it() -> None:
+    seen, peers = success(), [f"id-{ANALYST}", f"id-{ENGINEER}"]
+    broadcast = {**seen.messages[0], "id": "all", "to_agent_id": "*", "recipients": peers, "acknowledged": False}
+    acks = [
+        {"message_id": "all", "agent_id": peer, "action": "ack", "timestamp": broadcast["timestamp"] + 100 * number}
+        for number, peer in enumerate(peers, start=1)
+    ]
+    half = replace(seen, messages=(broadcast,), receipts=tuple(acks[:1]))
+    whole = replace(seen, messages=({**broadcast, "acknowledged": True},), receipts=tuple(acks))
+
+    assert "1 of 2 acknowledged\n" in report(outcome(half))
+    assert "2 of 2 acknowledged: complete at 1.2 s\n" in report(outcome(whole))
+    live = LiveProgress(console(), lambda: "")
+    live.show(half)
+    paper = console(width=100)
+    paper.print(live.view())
+    assert "✓ ack 1/2" in printed(paper)
+
+
+def test_the_report_says_all_that_was_called_to_have_it_happen() -> None:
+    assert "called spawn_fleet, wait, collect_results, and nothing else\n" in report(outcome())
+
+
+def test_what_is_for_the_orchestrator_waits_in_its_inbox_and_lacks_nothing() -> None:
+    seen = without_receipts(success(), lambda row: row["message_id"] == "m4")
+    text = report(outcome(with_message(seen, "m4", to_agent_id="orchestrator", acknowledged=False)))
+
+    assert "Engineer → orchestrator" in text
+    assert "in its inbox" in text
+    assert "no receipt" not in text
+
+
 def test_a_message_without_receipts_is_shown_as_such() -> None:
     assert "no receipt" in report(outcome(without_receipts(success(), lambda row: row["message_id"] == "m2")))
 

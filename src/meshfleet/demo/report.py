@@ -67,6 +67,8 @@ def _messages(seen: Observation) -> Iterator[RenderableType]:
         )
         yield Indented(Text(on_one_line(message["payload"])), _UNDER_TIME, PAYLOAD_LINES)
         yield Indented(_trail(seen, message), _UNDER_TIME)
+        if len(recipients_of(message)) > 1:
+            yield Indented(_completeness(seen, message), _UNDER_TIME)
 
 
 def _trail(seen: Observation, message: Row) -> Text:
@@ -84,14 +86,12 @@ def _trail(seen: Observation, message: Row) -> Text:
         if note:
             entry.append(f" “{first_line(note)}”", style="dim")
         entries.append(entry)
-    if len(recipients_of(message)) > 1:
-        entries.append(_completeness(seen, message, receipts))
     return Text("   ").join(entries)
 
 
-def _completeness(seen: Observation, message: Row, receipts: list[Row]) -> Text:
+def _completeness(seen: Observation, message: Row) -> Text:
     """How far a message to several is acknowledged; it is once the last of them has."""
-    acknowledged = [receipt for receipt in receipts if receipt["action"] == ACK]
+    acknowledged = [receipt for receipt in seen.receipts_of(message["id"]) if receipt["action"] == ACK]
     counted = f"{len(acknowledged)} of {len(recipients_of(message))} acknowledged"
     if not message["acknowledged"]:
         return Text(counted, style=BAD_STYLE)

@@ -22,12 +22,22 @@ from meshfleet.agents.process import environment_has, process_table
 pytestmark = pytest.mark.slow
 
 PATIENCE_S: Final = 60
+EXAMPLES: Final = Path(__file__).parents[2] / "examples"
 FULL: Final = Path("/dev/full")
 needs_full_disk = pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
 FAILING: Final = """\
 #!/bin/sh
 [ "$1" != run ] && echo 9.9.9 && exit
 env >"$HOME/environment"
+echo 'Error: no such model' >&2
+exit 1
+"""
+FIRST_FAILS: Final = """\
+#!/bin/sh
+[ "$1" != run ] && echo 9.9.9 && exit
+mkdir "$RUNNING_DIR/first" 2>/dev/null && echo "$MESHFLEET_AGENT_ID" >"$RUNNING_DIR/first/id"
+echo '{"type":"step_start","timestamp":1,"sessionID":"ses_1","part":{}}'
+[ "$(cat "$RUNNING_DIR/first/id")" = "$MESHFLEET_AGENT_ID" ] || exec sleep 600
 echo 'Error: no such model' >&2
 exit 1
 """
@@ -139,6 +149,59 @@ def test_an_opencode_that_fails_makes_the_demo_fail_with_its_reason_and_its_logs
     assert failed["logs"] in done.stderr
     assert Path(told["ledger"]).is_relative_to(demo_folders(temporary)[0])
     assert left_running(told) == []
+
+
+@pytest.mark.usefixtures("temporary")
+def test_a_demo_that_can_not_come_right_any_more_waits_for_nobody(tmp_path: Path) -> None:
+    running = tmp_path / "running"
+    running.mkdir()
+    opencode = str(fake_opencode(tmp_path, FIRST_FAILS))
+    done = run("--json", MESHFLEET_OPENCODE=opencode, RUNNING_DIR=str(running))
+
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["called"]) == (1, ["spawn_fleet", "wait"])
+    assert "run, which ended as failed (exit): opencode exited with status 1: Error: no such model" in told["failure"]
+    assert sorted(agent["status"] for agent in told["agents"]) == ["failed", "running", "running"]
+    assert left_running(told) == []
+
+
+@pytest.mark.usefixtures("temporary")
+@pytest.mark.parametrize("pattern", ["pipeline", "debate", "rescue"])
+def test_an_example_whose_first_agent_fails_says_so_and_blames_nobody_it_never_called(
+    tmp_path: Path, pattern: str
+) -> None:
+    opencode = str(fake_opencode(tmp_path, FAILING))
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / f"{pattern}.py"), "--scripted", "--json"],
+        env={**os.environ, "MESHFLEET_OPENCODE": opencode},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+    told = json.loads(done.stdout)
+    first, *others = told["agents"]
+    assert done.returncode == 1
+    assert told["failure"].startswith(f"{first['role']}'s run, which ended as failed (exit)")
+    assert {(agent["status"], agent["reason"]) for agent in others} == {("cancelled", "never_called")}
+    assert left_running(told) == []
+
+
+@pytest.mark.parametrize("pattern", ["pipeline", "debate", "rescue"])
+def test_an_example_without_opencode_says_how_to_get_it(temporary: Path, pattern: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / f"{pattern}.py")],
+        env={**os.environ, "MESHFLEET_OPENCODE": "/no/such/opencode"},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "MESHFLEET_OPENCODE is '/no/such/opencode'" in done.stderr
+    assert demo_folders(temporary) == []
 
 
 def test_a_scripted_demo_keeps_out_of_the_user_s_home_and_a_live_one_is_at_home_there(

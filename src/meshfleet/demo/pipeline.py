@@ -131,6 +131,4 @@ PIPELINE: Final = Pattern(
 )
 
 #: The same with all three at once: more to look at, and sooner over where there are cores for it.
-DEMO: Final = replace(
-    PIPELINE, name="demo", agents=tuple({"role": role, "prompt": prompt} for role, prompt in PROMPTS.items())
-)
+DEMO: Final = replace(PIPELINE, agents=tuple({"role": role, "prompt": prompt} for role, prompt in PROMPTS.items()))

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pytest
 
 from meshfleet.demo.conversation import Call, Conversation, Reply, Say
-from meshfleet.demo.pipeline import TOOL_PREFIX
+from meshfleet.demo.parts import TOOL_PREFIX
 from meshfleet.demo.project import create_demo_folder, scripted_environment
 from meshfleet.demo.scripted_model import ScriptedModel
 

@@ -181,7 +181,7 @@ class AttemptRow(TypedDict):
     """One `opencode run` of an agent, keyed `agent_id/number`; settled once it has `ended_at`.
 
     `stopping` says why it is being stopped, with `error` for a person; `silent_since` since when it has neither said
-    nor done anything.
+    nor done anything. `shows` has the messages of its prompt until it is noted that they were put before the agent.
     """
 
     agent_id: str
@@ -192,6 +192,7 @@ class AttemptRow(TypedDict):
     boot_id: NotRequired[str]
     stopping: NotRequired[str]
     silent_since: NotRequired[int]
+    shows: NotRequired[list[str]]
     ended_at: NotRequired[int]
     exit: NotRequired[int]
     ok: NotRequired[bool]

@@ -95,7 +95,7 @@ def test_two_agents_can_t_keep_each_other_awake_for_ever(ledger_file: Path) -> N
 def record(ledger: Ledger, agent_id: str) -> list[str]:
     """Note a process of the agent's latest attempt, with what its prompt showed it."""
     shown = briefing_of(ledger, agent_id)[2]
-    record_process(ledger, agent_id, row(ledger, "agents", agent_id)["attempt"], 4711, 1.0, "boot", shown=shown)
+    record_process(ledger, agent_id, row(ledger, "agents", agent_id)["attempt"], 4711, 1.0, "boot")
     return shown
 
 
@@ -212,8 +212,8 @@ def test_what_does_not_fit_a_prompt_is_left_in_the_inbox_and_not_called_delivere
     fleet_id, (a, b) = fleet(ledger, spec("A"), spec("B", start=Start.ON_MESSAGE))
     ids = [_large(ledger, fleet_id, b, a) for _ in range(6)]
     prompt, _, shown = briefing_of(ledger, b)
-    assert shown == ids[:4]
-    assert prompt.endswith("\n2 more are in your inbox; get_inbox shows them.")
+    assert shown == ids[:3]
+    assert prompt.endswith("\n3 more are in your inbox; get_inbox shows them.")
 
 
 def _large(ledger: Ledger, fleet_id: str, to: str, sender: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
@@ -40,7 +39,6 @@ class Attempt:
         stream: What it prints.
         activity: What it does, as far as that can be seen from outside.
         leader: Its shell parent; None where there is none.
-        shown: The messages that its prompt puts before the agent.
         refusal: Why it could not be started.
         recorded: Whether the ledger knows its process.
         is_over: Whether its shell parent has ended.
@@ -59,7 +57,6 @@ class Attempt:
     stream: EventStream
     activity: Activity
     leader: ProcessIdentity | None = None
-    shown: Sequence[str] = ()
     refusal: str | None = None
     recorded: bool = False
     is_over: bool = False

@@ -98,7 +98,6 @@ class Starter:
         try:
             briefing = self._ledger.read(lambda view: next_briefing(view, agent))
             launched = self._launch(agent, number, attempt.run_dir, briefing)
-            attempt.shown = briefing.message_ids
             attempt.leader = launched.identity
             self.record(attempt, launched.identity)
         except MeshfleetError as error:
@@ -129,7 +128,7 @@ class Starter:
             MeshfleetError: The ledger refused.
         """
         about = (attempt.number, process.pid, process.start_time, self._supervisor["boot_id"])
-        record_process(self._ledger, attempt.agent["id"], *about, shown=attempt.shown)
+        record_process(self._ledger, attempt.agent["id"], *about)
         attempt.recorded = True
 
     def is_able(self) -> bool:

@@ -75,6 +75,20 @@ def excess_of(view: View, fleet_id: str) -> str | None:
     return _excess(fleet, usage_of_fleet(view, fleet_id)) if fleet is not None and has_budget(fleet) else None
 
 
+def may_start_more(view: View, fleet_id: str) -> bool:
+    """Tell whether neither a fleet nor any that it is below is cancelled, or has used more than it may."""
+    found: set[str] = set()
+    fleet = view.get("fleets", fleet_id)
+    while fleet is not None and fleet["id"] not in found:
+        # whoever writes it down that a fleet is over its budget looks only now and then, and at none that has ended
+        if fleet.keys() & {"cancelled_at", "over_budget"} or excess_of(view, fleet["id"]) is not None:
+            return False
+        found.add(fleet["id"])
+        parent = view.get("agents", fleet.get("parent_agent_id", ""))
+        fleet = None if parent is None else view.get("fleets", parent["fleet_id"])
+    return True
+
+
 def _at_work(view: View) -> list[str]:
     """The fleets with an agent that has not ended, and those above them."""
     found: dict[str, None] = {}

@@ -15,6 +15,8 @@ from meshfleet.model import Row
 
 MOST_PEERS: Final = 50
 """More peers than this are counted, not listed: whatever a model is told is paid for in every turn."""
+MOST_LOST: Final = 50
+"""More of its own messages that reach nobody than this are counted, too; the latest are listed."""
 _SHOWN_IDS: Final = 5
 
 
@@ -136,7 +138,8 @@ def whoami(ledger: Ledger, agent_id: str) -> dict[str, Any]:
             "peers": [_peer(view, peer) for peer in me.peers[:MOST_PEERS]],
             **({"more_peers": len(me.peers) - MOST_PEERS} if len(me.peers) > MOST_PEERS else {}),
             "unread": len(view.inbox(agent_id)),
-            **({"undeliverable": lost} if lost else {}),
+            **({"undeliverable": lost[-MOST_LOST:]} if lost else {}),
+            **({"more_undeliverable": len(lost) - MOST_LOST} if len(lost) > MOST_LOST else {}),
         }
 
     return ledger.read(query)

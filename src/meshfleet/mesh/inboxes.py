@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
 from meshfleet.errors import Invalid
 from meshfleet.ledger import Ledger, Transaction, View
-from meshfleet.mesh.dormancy import was_never_called
 from meshfleet.mesh.receipts import SEEN, note_shown, was_put_before
 from meshfleet.mesh.texts import checked_name, shown
 from meshfleet.model import AgentStatus, MessageType, Row, receipt_key
@@ -101,24 +100,24 @@ def _is_seen(view: View, message_id: str, agent_id: str) -> bool:
 
 
 def undeliverable(view: View) -> Iterator[tuple[Row, Row]]:
-    """The messages that wait for agents which have ended without having had them before them, each with that agent.
+    """The messages that wait for agents which have ended without having had them before them, each with that agent."""
+    return _unread_by(view, view.agents_that_are(*_OVER))
 
-    One that was never called is not among them: nobody lost anything by it.
-    """
-    for agent in view.agents_that_are(*_OVER):
-        if was_never_called(agent):
-            continue
+
+def unreached_of(view: View, sender: Row) -> list[Row]:
+    """An agent's own messages that reach nobody, oldest first, each with whom it was for and how that one stands."""
+    # nobody else can be written to
+    ended = [agent for agent in view.agents_of(sender["fleet_id"]) if agent["status"] in _OVER]
+    own = [(message, one) for message, one in _unread_by(view, ended) if message["from_agent_id"] == sender["id"]]
+    return [
+        {"message_id": message["id"], "to_agent_id": one["id"], "role": one["role"], "status": one["status"]}
+        for message, one in sorted(own, key=lambda pair: int(pair[0]["timestamp"]))
+    ]
+
+
+def _unread_by(view: View, agents: Iterable[Row]) -> Iterator[tuple[Row, Row]]:
+    for agent in agents:
         for message_id in view.inbox(agent["id"]):
             message = view.get("messages", message_id)
             if message is not None and not was_put_before(view, message_id, agent["id"]):
                 yield message, agent
-
-
-def unreached_of(view: View, sender: Row) -> list[Row]:
-    """An agent's own messages that reach nobody, each with whom it was for and how that one stands."""
-    found = []
-    for message, agent in undeliverable(view):
-        if message["from_agent_id"] == sender["id"]:
-            row = {"message_id": message["id"], "to_agent_id": agent["id"], "role": agent["role"]}
-            found.append(row | {"status": agent["status"]})
-    return found

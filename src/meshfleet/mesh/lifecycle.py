@@ -6,11 +6,12 @@ Every change goes through here and happens in one transaction. How a process is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 from meshfleet.errors import Conflict, NotFound
 from meshfleet.ledger import Ledger, Transaction, View
+from meshfleet.mesh.briefing import messages_to_show
 from meshfleet.mesh.dormancy import is_dormant, was_never_called, what_it_waits_for
 from meshfleet.mesh.receipts import DELIVERED, note_shown
 from meshfleet.mesh.retries import tries_of
@@ -81,7 +82,9 @@ def begin_attempt(transaction: Transaction, agent: Row, about: Row) -> tuple[Row
     row["retry_count"] = tries_of(row) - 1
     row.setdefault("started_at", now)
     transaction.put("agents", agent_id, row)
-    attempt = {"agent_id": agent_id, "number": number, "started_at": now}
+    attempt: Row = {"agent_id": agent_id, "number": number, "started_at": now}
+    if shows := messages_to_show(transaction, agent):
+        attempt["shows"] = shows
     transaction.put("attempts", attempt_key(agent_id, number), attempt)
     told = {"fleet_id": agent["fleet_id"], "agent_id": agent_id, "role": agent["role"]}
     transaction.event("attempt_started", **told, attempt=number)
@@ -95,19 +98,17 @@ def record_process(
     pid: int,
     start_time: float,
     boot_id: str,
-    *,
-    shown: Sequence[str] = (),
 ) -> None:
-    """Note which process carries out an attempt, and which messages its prompt puts before the agent."""
+    """Note which process carries out an attempt, and that its prompt puts messages before the agent."""
 
     def rule(transaction: Transaction) -> None:
         attempt = require_attempt(transaction, agent_id, number)
         process = {"pid": pid, "start_time": start_time, "boot_id": boot_id}
-        transaction.put("attempts", attempt_key(agent_id, number), {**attempt, **process})
+        row = note_delivered(transaction, attempt) | process
+        transaction.put("attempts", attempt_key(agent_id, number), row)
         agent = require_agent(transaction, agent_id)
         if agent["status"] == AgentStatus.RUNNING and agent.get("attempt") == number:
             transaction.put("agents", agent_id, {**agent, "pid": pid})
-        note_shown(transaction, agent_id, shown, DELIVERED)
         transaction.event(
             "agent_spawned",
             fleet_id=agent["fleet_id"],
@@ -118,6 +119,12 @@ def record_process(
         )
 
     ledger.transact(rule)
+
+
+def note_delivered(transaction: Transaction, attempt: Row) -> Row:
+    """Note that the messages of an attempt's prompt were put before its agent; returns its row without them."""
+    note_shown(transaction, attempt["agent_id"], attempt.get("shows", ()), DELIVERED)
+    return {key: value for key, value in attempt.items() if key != "shows"}
 
 
 def note_stop(ledger: Ledger, agent_id: str, number: int, reason: Reason, error: str) -> None:

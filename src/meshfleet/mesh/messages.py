@@ -108,9 +108,9 @@ class _Named:
 
 def _send(transaction: Transaction, draft: Draft, message_id: str) -> dict[str, Any]:
     require_fleet(transaction, draft.fleet_id)
-    to = _addressee(transaction, draft)
     if draft.idempotency_key is not None and (known := transaction.get("messages", message_id)) is not None:
-        return _same_message(known, draft, to)
+        return _same_message(transaction, known, draft)
+    to = _addressee(transaction, draft)
     recipients = _recipients(transaction, draft, to)
     message = _new_message(message_id, draft, to, recipients)
     transaction.put("messages", message_id, message)
@@ -139,9 +139,11 @@ def _id_of_key(draft: Draft) -> str:
     return str(uuid5(_KEYS, named))
 
 
-def _same_message(known: Row, draft: Draft, to: str) -> dict[str, Any]:
-    stored = (known["to_agent_id"], known["type"], known["payload"], known.get("correlation_id"))
-    if stored != (to, draft.type, draft.payload, draft.correlation_id):
+def _same_message(view: View, known: Row, draft: Draft) -> dict[str, Any]:
+    # its role may be that of several by now
+    names = {known["to_agent_id"], (view.get("agents", known["to_agent_id"]) or {}).get("role")}
+    stored = (known["type"], known["payload"], known.get("correlation_id"))
+    if draft.to_agent_id not in names or stored != (draft.type, draft.payload, draft.correlation_id):
         raise Conflict(f"idempotency_key {shown(draft.idempotency_key)} was used for another message; give a new one")
     return {"message_id": known["id"], "recipients": recipients_of(known)}
 

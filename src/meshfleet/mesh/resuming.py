@@ -6,11 +6,12 @@ from pathlib import Path
 
 from meshfleet.errors import Conflict, Invalid
 from meshfleet.ledger import Ledger, Transaction, View
-from meshfleet.mesh.dormancy import is_dormant, was_never_called
+from meshfleet.mesh.budgets import excess_of
+from meshfleet.mesh.dormancy import is_dormant, left_behind
 from meshfleet.mesh.fleets import require_fleet
 from meshfleet.mesh.lifecycle import AT_WORK, moved, require_agent, settle_fleet
-from meshfleet.mesh.texts import LONGEST_PROMPT, checked_text
-from meshfleet.model import AgentStatus, Row, SupervisorRow, now_ms
+from meshfleet.mesh.texts import LONGEST_PROMPT, checked_text, listed
+from meshfleet.model import AgentStatus, Row, Start, SupervisorRow, now_ms
 
 RESUMABLE = frozenset({AgentStatus.INTERRUPTED, AgentStatus.FAILED, AgentStatus.CANCELLED})
 
@@ -55,7 +56,7 @@ def resume(
         _reopen(transaction, agents[0]["fleet_id"])
         for agent in agents:
             row = waiting_again(agent, prompt, fresh=fresh)
-            if agent["id"] == agent_id and "attempt" not in agent:
+            if "attempt" not in agent and (agent["id"] == agent_id or _was_written_to(transaction, agent)):
                 row["called"] = True
             row.pop("supervisor", None)
             if supervisor is not None:
@@ -77,7 +78,7 @@ def _to_resume(view: View, fleet_id: str | None, agent_id: str | None) -> list[R
             raise Conflict(
                 f"agent {agent_id} is {agent['status']}; only one that was interrupted, failed or was cancelled goes on"
             )
-        agents = [agent, *_left_behind(view, agent)]
+        agents = [agent, *left_behind(view, agent)]
     else:
         fleet = require_fleet(view, fleet_id or "")
         agents = [agent for agent in view.agents_of(fleet["id"]) if agent["status"] in RESUMABLE]
@@ -89,20 +90,15 @@ def _to_resume(view: View, fleet_id: str | None, agent_id: str | None) -> list[R
     return agents
 
 
-def _left_behind(view: View, agent: Row) -> list[Row]:
-    """The agents that were never called because they come after this one, or after one of those."""
-    never_called = [other for other in view.agents_of(agent["fleet_id"]) if was_never_called(other)]
-    found, reached = [], {agent["id"]}
-    while more := [one for one in never_called if one["id"] not in reached and reached & set(one.get("after", ()))]:
-        found += more
-        reached |= {one["id"] for one in more}
-    return found
+def _was_written_to(view: View, agent: Row) -> bool:
+    """Whether a message waits for one that starts when a message comes: it came while nothing could start."""
+    return agent.get("start") == Start.ON_MESSAGE and bool(view.inbox(agent["id"]))
 
 
 def _require_somebody_to_start(view: View, fleet_id: str) -> None:
     at_work = [agent for agent in view.agents_of(fleet_id) if agent["status"] in AT_WORK]
     if all(is_dormant(view, agent) for agent in at_work):
-        waiting = ", ".join(f"{agent['role']} ({agent['id']})" for agent in at_work)
+        waiting = listed([f"{agent['role']} ({agent['id']})" for agent in at_work])
         raise Conflict(f"all that could go on waits to be called: {waiting}; resume one by its agent_id to start it")
 
 
@@ -113,8 +109,10 @@ def _check_folder(agent: Row) -> None:
 
 def _reopen(transaction: Transaction, fleet_id: str) -> None:
     fleet = require_fleet(transaction, fleet_id)
-    if "over_budget" in fleet:
-        raise Conflict(f"fleet {fleet_id} is over its budget: {fleet['over_budget']}; spawn another with a larger one")
+    # one that ended before its supervisor looked is so too
+    excess = fleet.get("over_budget") or excess_of(transaction, fleet_id)
+    if excess is not None:
+        raise Conflict(f"fleet {fleet_id} is over its budget: {excess}; spawn another with a larger one")
     if "cancelled_at" in fleet:
         transaction.put("fleets", fleet_id, {key: value for key, value in fleet.items() if key != "cancelled_at"})
 

@@ -7,9 +7,10 @@ from typing import Final, cast
 
 from meshfleet.errors import Conflict
 from meshfleet.ledger import Ledger, Transaction
-from meshfleet.mesh.lifecycle import end_agent, moved, require_agent, require_attempt
+from meshfleet.mesh.lifecycle import end_agent, moved, note_delivered, require_agent, require_attempt
 from meshfleet.mesh.retries import backoff_ms, may_try_again, tries_of
-from meshfleet.mesh.waking import may_wake, unread_call, wake
+from meshfleet.mesh.texts import end_of
+from meshfleet.mesh.waking import call_left_unread, wake
 from meshfleet.model import AgentStatus, Reason, Row, TokensRow, attempt_key, now_ms
 
 LONGEST_OUTPUT: Final = 256 * 1024
@@ -74,6 +75,9 @@ def settle_attempt(
         if not outcome.whole and attempt.get("stopping") == Reason.CANCELLED:
             raise Conflict(f"attempt {number} of agent {agent_id} was cancelled, so what it left behind ends first")
         now, came_to = now_ms(), _as_stopped(attempt, outcome)
+        if outcome.reason is not Reason.SPAWN:
+            # nobody may have lived to note its process
+            note_delivered(transaction, attempt)
         transaction.put("attempts", attempt_key(agent_id, number), _settled_attempt(attempt, came_to, now))
         agent = require_agent(transaction, agent_id)
         about = {"fleet_id": agent["fleet_id"], "agent_id": agent_id, "attempt": number, "role": agent["role"]}
@@ -87,11 +91,7 @@ def settle_attempt(
 
 def last_words(output: str) -> str:
     """The end of an agent's words, as much as the ledger keeps, marked when something was cut off."""
-    data = output.encode(errors="replace")
-    if len(data) <= LONGEST_OUTPUT:
-        return data.decode()
-    kept = data[-LONGEST_OUTPUT:].decode(errors="ignore")
-    return f"[the first {len(data) - len(kept.encode())} bytes are in the run folder]\n{kept}"
+    return end_of(output, LONGEST_OUTPUT, "the run folder")
 
 
 def added(before: TokensRow | None, more: TokensRow | None) -> TokensRow | None:
@@ -112,8 +112,10 @@ def _settle_agent(transaction: Transaction, agent: Row, outcome: Outcome, retry_
     if tries_again and retry_base_ms is not None:
         _retry(transaction, agent, outcome, backoff_ms(retry_base_ms, tries_of(agent)), now)
         return
-    facts = {"output": last_words(outcome.output), **_failure(outcome), **_spent(agent, outcome)}
-    if outcome.ok and may_wake(transaction, agent) and (call := unread_call(transaction, agent)) is not None:
+    # what it said before it was resumed or woken stays, where it says nothing any more
+    said = {"output": last_words(outcome.output)} if outcome.output or "output" not in agent else {}
+    facts = {**said, **_failure(outcome), **_spent(agent, outcome)}
+    if outcome.ok and (call := call_left_unread(transaction, {**agent, **facts})) is not None:
         # it came too late for this attempt, and nobody would come back to it
         wake(transaction, {**agent, **facts}, call)
         return
@@ -183,5 +185,6 @@ def _failure(outcome: Outcome) -> dict[str, str]:
 def _settled_attempt(attempt: Row, outcome: Outcome, now: int) -> Row:
     exit_code = {} if outcome.exit_code is None else {"exit": outcome.exit_code}
     row = {**attempt, "ended_at": now, "ok": outcome.ok, **exit_code, **_failure(outcome), **_usage(outcome)}
-    row.pop("silent_since", None)
+    for name in ("silent_since", "shows"):
+        row.pop(name, None)
     return row

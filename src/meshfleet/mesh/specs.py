@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import graphlib
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Final
 
 from meshfleet.errors import Invalid
 from meshfleet.mesh.supervision import LONGEST_TIMEOUT_MS
-from meshfleet.mesh.texts import LONGEST_PROMPT, checked_name, checked_text, shown
+from meshfleet.mesh.texts import LONGEST_PROMPT, checked_name, checked_text, listed, shown
 from meshfleet.model import Start
 
 MOST_DEPTH: Final = 2
@@ -138,23 +139,15 @@ def order_of(specs: Sequence[AgentSpec]) -> list[list[int]]:
 
 
 def _refuse_cycles(specs: Sequence[AgentSpec], order: Sequence[Sequence[int]]) -> None:
-    left = dict(enumerate(order))
-    while free := [place for place, before in left.items() if not any(other in left for other in before)]:
-        for place in free:
-            del left[place]
-    if left:
-        raise Invalid(f"after goes in a circle: {_circle(specs, left)}; one of them has to start without the others")
-
-
-def _circle(specs: Sequence[AgentSpec], waiting: Mapping[int, Sequence[int]]) -> str:
-    """Agents that wait for each other, one after the other, by their roles."""
-    path = [next(iter(waiting))]
-    while True:
-        following = next(other for other in waiting[path[-1]] if other in waiting)
-        if following in path:
-            circle = [*path[path.index(following) :], following]
-            return " after ".join(shown(specs[place].role) for place in circle)
-        path.append(following)
+    try:
+        graphlib.TopologicalSorter(dict(enumerate(order))).prepare()
+    except graphlib.CycleError as error:
+        # each of them comes before the next one there; the last is the first
+        places: list[int] = error.args[1][:0:-1]
+        first = places.index(min(places))
+        circle = [*places[first:], *places[: first + 1]]
+        told = listed([shown(specs[place].role) for place in circle], " after ")
+        raise Invalid(f"after goes in a circle: {told}; one of them has to start without the others") from None
 
 
 def _is_folder(path: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from meshfleet.errors import Invalid
@@ -14,6 +15,8 @@ LONGEST_DESCRIPTION: Final = 1_000
 """Characters of a premade agent's description that its agents' rows keep."""
 LONGEST_PROMPT: Final = 4 * 1024 * 1024
 """Bytes of a prompt."""
+_LISTED: Final = 5
+"""Names that a sentence lists before it only counts the others."""
 _SHOWN: Final = 80
 """Characters of a wrong value that its refusal shows."""
 
@@ -59,6 +62,21 @@ def checked_name(argument: str, value: str) -> str:
     if not value.strip():
         raise Invalid(f"{argument} is blank; it has to say something")
     return checked_text(argument, value, LONGEST_NAME)
+
+
+def listed(names: Sequence[str], separator: str = ", ") -> str:
+    """The names for a person: the first of them, and how many more there are."""
+    more = len(names) - _LISTED
+    return separator.join([*names[:_LISTED], *([f"and {more} more"] if more > 0 else [])])
+
+
+def end_of(text: str, most: int, where: str) -> str:
+    """The end of a text of so many bytes of UTF-8, marked with where the rest is when something was cut off."""
+    data = text.encode(errors="replace")
+    if len(data) <= most:
+        return data.decode()
+    kept = data[-most:].decode(errors="ignore")
+    return f"[the first {len(data) - len(kept.encode())} bytes are in {where}]\n{kept}"
 
 
 def description_to_keep(description: str) -> str:

@@ -232,7 +232,7 @@ WHOAMI = Tool(
     arguments=NoArguments,
     result=record(
         {"agent_id": TEXT, "role": TEXT, "fleet_id": TEXT, "peers": array(_PEER), "unread": NUMBER},
-        {"more_peers": NUMBER, "undeliverable": array(_LOST)},
+        {"more_peers": NUMBER, "undeliverable": array(_LOST), "more_undeliverable": NUMBER},
     ),
     call=_whoami,
     read_only=True,

@@ -20,17 +20,21 @@ from typing import Any, Final
 import pytest
 
 from benchmark.seeding import seed
-from meshfleet.ledger import View
+from meshfleet.ledger import Ledger, View
 from meshfleet.ledger.state import State
 from meshfleet.mesh.fleets import collect_results, create_fleet, fleet_status, list_fleets
+from meshfleet.mesh.identity import whoami
+from meshfleet.mesh.inboxes import Wanted, get_inbox, undeliverable
 from meshfleet.mesh.messages import Draft, send_message
 from meshfleet.mesh.receipts import ack_message, get_receipts, write_receipt
 from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.specs import AgentSpec
+from meshfleet.mesh.supervision import next_to_start
+from meshfleet.model import Start
 from tests.ledger.rows import quiet_ledger
 from tests.ledger.watched_files import Step, WatchedFiles
 from tests.ledgers import ledger_at
-from tests.mesh.fleets import inbox_of, start_all
+from tests.mesh.fleets import inbox_of, row, start_all, supervisor
 
 SIZES: Final = (100, 5_000)
 DIGITS: Final = 8
@@ -99,6 +103,16 @@ class Mesh:
     def collect(self) -> Any:
         return collect_results(self.ledger, self.fleet_id)
 
+    def ask_who_it_is(self) -> Any:
+        return whoami(self.ledger, self.sender)
+
+    def ask_how_the_mesh_is(self) -> Any:
+        return self.ledger.read(lambda view: list(undeliverable(view)))
+
+    def send_once_more(self) -> Any:
+        draft = Draft(self.sender, self.receiver, self.fleet_id, "result", "hello", idempotency_key="k")
+        return send_message(self.ledger, draft)
+
     def run_a_fleet(self) -> Any:
         create_fleet(self.ledger, [AgentSpec("R", "p")], cwd="/project")
         for agent_id, number in start_all(self.ledger):
@@ -121,6 +135,9 @@ CALLS: Final = [
     Mesh.ask_how_the_fleet_is,
     Mesh.ask_how_all_are,
     Mesh.collect,
+    Mesh.ask_who_it_is,
+    Mesh.ask_how_the_mesh_is,
+    Mesh.send_once_more,
     Mesh.run_a_fleet,
 ]
 
@@ -277,6 +294,51 @@ def test_what_the_garbage_collector_does_meanwhile_is_not_counted(
     undisturbed = count(make_lists)
     request.getfixturevalue("eager_collector")
     assert count(make_lists) == undisturbed
+
+
+def _looks(ledger: Ledger, fleet_id: str, agent_id: str) -> list[Callable[[], object]]:
+    """What agents and supervisors ask most."""
+    return [
+        lambda: whoami(ledger, agent_id),
+        lambda: get_inbox(ledger, Wanted(agent_id)),
+        lambda: send_message(ledger, Draft(agent_id, "R", fleet_id, "handoff", "x")),
+        lambda: ledger.read(lambda view: next_to_start(view, supervisor(), 0)),
+    ]
+
+
+def test_what_an_agent_asks_costs_the_same_however_many_others_have_ended_with_messages_unread(tmp_path: Path) -> None:
+    counts = []
+    for size in (3, 60):
+        ledger = quiet_ledger(tmp_path / str(size) / "agent-mesh.json")
+        for _ in range(size):
+            create_fleet(ledger, [AgentSpec("O", "p", wake=True), AgentSpec("R", "p")], cwd="/project")
+            for agent_id, number in start_all(ledger):
+                agent = row(ledger, "agents", agent_id)
+                send_message(ledger, Draft("me", agent_id, agent["fleet_id"], "result", "x"))
+                settle_attempt(ledger, agent_id, number, Outcome(ok=True, output="done"))
+        fleet_id, (agent_id, _) = create_fleet(ledger, [AgentSpec("A", "p"), AgentSpec("R", "p")], cwd="/project")
+        start_all(ledger)
+        looks = _looks(ledger, fleet_id, agent_id)
+        for look in looks:
+            look()
+        counts.append([steps_taken(look) for look in looks])
+        ledger.close()
+    # what the files take is not the same each time
+    assert all(many < 1.2 * few for few, many in zip(*counts, strict=True)), counts
+
+
+def test_whose_turn_it_is_takes_as_much_longer_as_more_agents_are_dormant(tmp_path: Path) -> None:
+    steps = []
+    for size in (20, 40):
+        ledger = quiet_ledger(tmp_path / str(size) / "agent-mesh.json")
+        roles = [f"R{number}" for number in range(size)]
+        later = [AgentSpec(role, "p", after=["A", *roles[:place]]) for place, role in enumerate(roles)]
+        called = [AgentSpec(f"M{number}", "p", start=Start.ON_MESSAGE) for number in range(size)]
+        create_fleet(ledger, [AgentSpec("A", "p"), *later, *called], cwd="/project")
+        assert len(start_all(ledger)) == 1
+        steps.append(steps_taken(partial(ledger.read, partial(next_to_start, supervisor=supervisor(), now=0))))
+        ledger.close()
+    assert steps[1] < 2.1 * steps[0]
 
 
 def test_hearing_of_what_another_wrote_costs_the_same(meshes: list[Mesh]) -> None:

@@ -14,13 +14,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from meshfleet.errors import Conflict
 from meshfleet.ledger import Ledger, View
-from meshfleet.mesh.budgets import over_budget
+from meshfleet.mesh.budgets import may_start_more, over_budget
 from meshfleet.mesh.cancelling import cancel, stop_over_budget
-from meshfleet.mesh.dormancy import is_dormant
+from meshfleet.mesh.dormancy import is_dormant, was_never_called
 from meshfleet.mesh.fleets import attach_agent, create_fleet
 from meshfleet.mesh.inboxes import Wanted, get_inbox, note_seen
 from meshfleet.mesh.lifecycle import AT_WORK, TRANSITIONS, note_stop, record_process, status_of_fleet
 from meshfleet.mesh.messages import Draft, send_message
+from meshfleet.mesh.receipts import was_put_before
 from meshfleet.mesh.resuming import resume
 from meshfleet.mesh.retries import FINAL_REASONS, tries_of
 from meshfleet.mesh.settlement import Outcome, settle_attempt
@@ -53,6 +54,7 @@ class LifeInAnyOrder(RuleBasedStateMachine):
         self.ledger = Ledger(Path(self.cwd) / "agent-mesh.json", durability=Durability.PROCESS)
         self.settled: dict[str, int] = {}
         self.last: dict[str, str] = {}
+        self.warned_of: set[str] = set()
         self.most = most
         options = FleetOptions(max_attempts=most, max_tokens=MAX_TOKENS)
         specs = [
@@ -78,10 +80,10 @@ class LifeInAnyOrder(RuleBasedStateMachine):
     def one_of(self, ids: list[Any], pick: int) -> Any:
         return ids[pick % len(ids)] if ids else None
 
-    @rule(by=st.sampled_from(SUPERVISORS), later_ms=st.sampled_from([0, 10**7]))
-    def begin(self, by: Any, later_ms: int) -> None:
+    @rule(by=st.sampled_from(SUPERVISORS), later_ms=st.sampled_from([0, 10**7]), dies=st.booleans())
+    def begin(self, by: Any, later_ms: int, dies: bool) -> None:
         begun = begin_next_attempt(self.ledger, by, now=now_ms() + later_ms)
-        if begun is not None:
+        if begun is not None and not dies:
             record_process(self.ledger, begun[0]["id"], begun[1], 4711, 1.0, "boot")
 
     @rule(by=st.sampled_from(SUPERVISORS), others=st.sets(st.sampled_from(range(3)), max_size=2))
@@ -160,7 +162,13 @@ class LifeInAnyOrder(RuleBasedStateMachine):
     @rule(sender=PICK, to=st.sampled_from("ABMLN*"), kind=st.sampled_from(["handoff", "result"]), seen=st.booleans())
     def send(self, sender: int, to: str, kind: str, seen: bool) -> None:
         own = [row["id"] for row in self.rows("agents") if row["fleet_id"] == self.fleet_id]
-        send_message(self.ledger, Draft(self.one_of(own, sender), to, self.fleet_id, kind, "x"))
+        ended = {row["id"] for row in self.rows("agents") if AgentStatus(row["status"]).has_ended}
+        opens = self.ledger.read(partial(may_start_more, fleet_id=self.fleet_id))
+        sent = send_message(self.ledger, Draft(self.one_of(own, sender), to, self.fleet_id, kind, "x"))
+        if "warning" in sent:
+            self.warned_of.add(sent["message_id"])
+        reopened = {row["id"] for row in self.rows("agents") if row["id"] in ended and row["status"] == "pending"}
+        assert opens or not reopened
         if seen:
             reader = self.one_of(own, sender)
             note_seen(self.ledger, reader, get_inbox(self.ledger, Wanted(reader)))
@@ -207,6 +215,26 @@ class LifeInAnyOrder(RuleBasedStateMachine):
             dormant = [row for row in at_work if self.ledger.read(partial(is_dormant, agent=row))]
             assert not at_work or len(dormant) < len(at_work)
             assert all(int(row.get("wakes", 0)) <= MOST_WAKES for row in agents)
+
+    @invariant()
+    def nobody_waits_for_what_is_there(self) -> None:
+        rows = {row["id"]: row for row in self.rows("agents")} if hasattr(self, "ledger") else {}
+        for row in rows.values():
+            if self.ledger.read(partial(is_dormant, agent=row)):
+                assert row.get("start") != Start.ON_MESSAGE or not get_inbox(self.ledger, Wanted(row["id"]))
+            if was_never_called(row) and "after" in row:
+                assert any(rows[before]["status"] != "complete" for before in row["after"])
+
+    @invariant()
+    def a_call_that_was_taken_is_not_forgotten_by_one_that_it_wakes(self) -> None:
+        for row in self.rows("agents") if hasattr(self, "ledger") else ():
+            if row["status"] != "complete" or not row.get("wake") or row.get("wakes", 0) >= MOST_WAKES:
+                continue
+            if not self.ledger.read(partial(may_start_more, fleet_id=row["fleet_id"])):
+                continue
+            for message in get_inbox(self.ledger, Wanted(row["id"], type="handoff")):
+                known = self.ledger.read(partial(was_put_before, message_id=message["id"], agent_id=row["id"]))
+                assert known or message["id"] in self.warned_of or message["from_agent_id"] == row["id"]
 
     @invariant()
     def endings_are_counted(self) -> None:

@@ -17,10 +17,11 @@ def is_dormant(view: View, agent: Row) -> bool:
     return agent.get("start") == Start.ON_MESSAGE or next(_not_complete(view, agent), None) is not None
 
 
-def comes_after(agent: Row) -> list[str]:
+def comes_after(agent: Row) -> Iterator[str]:
     """The ids of those an agent comes after; what somebody wrote into the row by hand names nobody."""
     after = agent.get("after")
-    return [agent_id for agent_id in after if isinstance(agent_id, str)] if isinstance(after, list) else []
+    if isinstance(after, list):
+        yield from (agent_id for agent_id in after if isinstance(agent_id, str))
 
 
 def _not_complete(view: View, agent: Row) -> Iterator[Row]:

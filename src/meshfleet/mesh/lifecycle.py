@@ -208,17 +208,14 @@ def settle_fleet(transaction: Transaction, fleet_id: str, now: int) -> None:
 
 def status_of_fleet(agents: Iterable[Row]) -> FleetStatus:
     """Complete when every agent is, or was never called; failed when all have ended otherwise; else running."""
-    statuses = [_counted_as(agent) for agent in agents]
-    if not all(status.has_ended for status in statuses):
-        return FleetStatus.RUNNING
-    return FleetStatus.COMPLETE if all(status is AgentStatus.COMPLETE for status in statuses) else FleetStatus.FAILED
-
-
-def _counted_as(agent: Row) -> AgentStatus:
-    if was_never_called(agent):
-        return AgentStatus.COMPLETE
-    # a status that a newer version brought is none that has ended
-    return AgentStatus(agent["status"]) if agent["status"] in set(AgentStatus) else AgentStatus.RUNNING
+    status = FleetStatus.COMPLETE
+    for agent in agents:
+        # a status that a newer version brought is none that has ended
+        if agent["status"] not in _ENDED:
+            return FleetStatus.RUNNING
+        if agent["status"] != AgentStatus.COMPLETE and not was_never_called(agent):
+            status = FleetStatus.FAILED
+    return status
 
 
 def moved(agent: Row, status: AgentStatus) -> Row:

@@ -19,10 +19,13 @@ from meshfleet.agents.stopping import members_of
 from meshfleet.agents.supervisor import CHECK_INTERVAL_S
 from meshfleet.ledger import Ledger
 from meshfleet.mesh.cancelling import cancel
-from meshfleet.mesh.fleets import fleet_status
+from meshfleet.mesh.fleets import create_fleet, fleet_status
 from meshfleet.mesh.lifecycle import record_process
+from meshfleet.mesh.messages import Draft, send_message
+from meshfleet.mesh.receipts import get_receipts
+from meshfleet.mesh.specs import AgentSpec
 from meshfleet.mesh.supervision import begin_next_attempt
-from meshfleet.model import SupervisorRow, now_ms
+from meshfleet.model import Start, SupervisorRow, now_ms
 from meshfleet.settings import Settings
 from tests.agents.supervising import (
     WAIT_S,
@@ -39,7 +42,7 @@ from tests.agents.supervising import (
     status_of,
     supervisor_with,
 )
-from tests.mesh.fleets import events_in
+from tests.mesh.fleets import events_in, supervisor
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.usefixtures("database", "soon_killed")]
 
@@ -83,6 +86,31 @@ async def test_a_server_that_dies(
     ends = [event for event in events_in(settings.data_file) if event["event"] == "attempt_ended"]
     assert len(ends) == number
     assert CHECK_INTERVAL_S <= 10
+
+
+@pytest.mark.parametrize("moment", ["before the launch", "before the record", "before the settlement"])
+async def test_a_message_is_put_before_an_agent_once_though_the_server_dies(
+    moment: str, ledger: Ledger, settings: Settings, tmp_path: Path, fake_opencode: Path, clock: Clock
+) -> None:
+    specs = [AgentSpec("A", "hang"), AgentSpec("B", "your part", start=Start.ON_MESSAGE, wake=True)]
+    _, (a, b) = create_fleet(ledger, specs, cwd=str(tmp_path))
+    begin_next_attempt(ledger, supervisor())
+    fleet_id = agent_row(ledger, b)["fleet_id"]
+    message_id = send_message(ledger, Draft(a, "B", fleet_id, "handoff", "take over"))["message_id"]
+    with server(settings, fake_opencode, moment) as running:
+        assert running.wait(WAIT_S) == -signal.SIGKILL
+    clock.leap(60)
+    async with supervisor_with(ledger, settings, fake_opencode, clock) as heir:
+        if moment == "before the launch":
+            await look_until(lambda: "retry_at" in agent_row(ledger, b), heir)
+            assert get_receipts(ledger, message_id)["receipts"] == []
+            clock.leap(2)
+        await look_until(lambda: status_of(ledger, b) not in {"running", "pending"}, heir)
+    agent = agent_row(ledger, b)
+    assert (agent["status"], agent.get("wakes", 0)) == ("complete", 0)
+    assert '"payload":"take over"' in agent["output"]
+    assert agent["attempt"] == (2 if moment == "before the launch" else 1)
+    assert [one["action"] for one in get_receipts(ledger, message_id)["receipts"]] == ["delivered"]
 
 
 async def test_an_agent_goes_on_while_nobody_supervises_it_and_its_answer_is_there_afterwards(

@@ -54,6 +54,7 @@ def test_a_limit_gives_the_oldest_and_none_gives_all(ledger_file: Path) -> None:
     [
         ({"since": -1}, "since is -1; it has to be a time in ms since the epoch"),
         ({"since": 2**53}, f"since is {2**53}; it has to be a time in ms since the epoch"),
+        ({"since": 10**400}, f"since is 1{'0' * 79}...; it has to be a time in ms since the epoch"),
         ({"type": "shout"}, "type is 'shout'; it has to be one of handoff, question, result, alert, request_help"),
         ({"limit": 0}, "limit is 0; it has to be at least 1"),
         ({"correlation_id": " "}, "correlation_id is blank; it has to say something"),

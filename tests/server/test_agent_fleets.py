@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from meshfleet.mesh.cancelling import cancel
 from meshfleet.mesh.fleets import create_fleet
 from meshfleet.mesh.specs import AgentSpec, FleetOptions
 from tests.mesh.fleets import fleet_of, open_ledger, row, start_all, supervisor
@@ -79,6 +80,13 @@ def test_an_agent_adds_agents_to_its_own_fleet_and_those_it_spawned_only(mesh: M
     refused = refusal_in(server.call("attach_agent", fleet_id=mesh.other_fleet, role="More", prompt="help"))
     assert refused.endswith("is not of a fleet you spawned, and only those are yours to command")
     assert "is no fleet" in refusal_in(server.call("attach_agent", fleet_id="x", role="More", prompt="help"))
+
+
+def test_an_agent_that_was_cancelled_adds_nobody_in_the_time_it_has_left(mesh: Mesh, server: RawServer) -> None:
+    cancel(mesh.ledger, agent_id=mesh.me)
+    refused = refusal_in(server.call("attach_agent", role="More", prompt="help"))
+    assert refused == "you have been cancelled or have ended, so you start nothing more"
+    assert refusal_in(server.call("spawn_fleet", agents=CHILD)) == refused
 
 
 def test_an_agent_cancels_what_it_spawned_and_neither_peers_nor_strangers(mesh: Mesh, server: RawServer) -> None:

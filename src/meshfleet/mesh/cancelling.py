@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from meshfleet.errors import Invalid
+from meshfleet.errors import Conflict, Invalid
 from meshfleet.ledger import Ledger, Transaction, View
 from meshfleet.mesh.budgets import fleets_by_parent
-from meshfleet.mesh.fleets import require_fleet
+from meshfleet.mesh.fleets import is_being_ended, require_fleet
 from meshfleet.mesh.lifecycle import AT_WORK, attempt_of, end_agent, mark_stopping, require_agent
 from meshfleet.mesh.texts import shown
 from meshfleet.model import AgentStatus, Reason, Row, now_ms
@@ -58,13 +58,17 @@ def cancel(ledger: Ledger, *, fleet_id: str | None = None, agent_id: str | None 
 
 
 def require_own_fleet(view: View, caller_id: str, fleet_id: str) -> None:
-    """Let an agent add only to the fleet it is of, and to those that `require_offspring` lets it name.
+    """Let an agent that goes on add to the fleet it is of, and to those that `require_offspring` lets it name.
 
     Raises:
+        Conflict: It has ended, or is being stopped.
         Invalid: It is somebody else's.
         NotFound: There is no such fleet, or agent.
     """
-    if require_agent(view, caller_id)["fleet_id"] != fleet_id:
+    caller = require_agent(view, caller_id)
+    if is_being_ended(view, caller):
+        raise Conflict("you have been cancelled or have ended, so you start nothing more")
+    if caller["fleet_id"] != fleet_id:
         require_offspring(view, caller_id, fleet_id=fleet_id, agent_id=None)
 
 

@@ -222,7 +222,7 @@ def _descent(view: View, options: FleetOptions) -> Row:
         raise NotFound(f"you are agent {shown(options.parent_agent_id)}, which is not in the ledger any more")
     if "cancelled_at" in above or "over_budget" in above:
         raise Conflict("your own fleet is being stopped, so it starts nothing more")
-    if parent is not None and _is_being_ended(view, parent):
+    if parent is not None and is_being_ended(view, parent):
         raise Conflict("you have been cancelled or have ended, so you start nothing more")
     depth = int(above.get("depth", 1)) + 1
     if depth > options.max_depth:
@@ -233,7 +233,8 @@ def _descent(view: View, options: FleetOptions) -> Row:
     return {"parent_agent_id": options.parent_agent_id, "depth": depth}
 
 
-def _is_being_ended(view: View, agent: Row) -> bool:
+def is_being_ended(view: View, agent: Row) -> bool:
+    """Tell whether an agent has ended, or is being stopped."""
     if agent["status"] not in AT_WORK:
         return True
     return agent["status"] == AgentStatus.RUNNING and "stopping" in (attempt_of(view, agent) or {})

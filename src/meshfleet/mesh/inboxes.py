@@ -42,13 +42,13 @@ class Wanted:
         """
         checked_name("agent_id", self.agent_id)
         if self.since is not None and not 0 <= self.since <= LARGEST_TIME:
-            raise Invalid(f"since is {self.since}; it has to be a time in ms since the epoch")
+            raise Invalid(f"since is {shown(self.since)}; it has to be a time in ms since the epoch")
         if self.correlation_id is not None:
             checked_name("correlation_id", self.correlation_id)
         if self.type is not None and self.type not in set(MessageType):
             raise Invalid(f"type is {shown(self.type)}; it has to be one of {', '.join(MessageType)}")
         if self.limit is not None and self.limit < 1:
-            raise Invalid(f"limit is {self.limit}; it has to be at least 1")
+            raise Invalid(f"limit is {shown(self.limit)}; it has to be at least 1")
 
     def matches(self, message: Row) -> bool:
         """Tell whether a message is one of those."""

@@ -145,6 +145,9 @@ def test_what_wakes_an_agent_stands_in_its_prompt_however_much_older_it_never_ac
         assert message_id in shown
         assert message_id in prompt
         record_process(ledger, b, number, 4711, 1.0, "boot")
+        settle_attempt(ledger, b, number, Outcome(ok=False, reason=Reason.PROVIDER, error="no"), retry_base_ms=0)
+        [(_, number)] = start_all(ledger)
+        assert message_id in briefing_of(ledger, b)[2]
         finish(ledger, b)
         assert statuses(ledger, [b]) == ["complete"]
 

@@ -52,16 +52,20 @@ def next_briefing(view: View, agent: Row) -> Briefing:
 
 
 def messages_to_show(view: View, agent: Row) -> list[str]:
-    """The messages for an agent's next prompt, oldest first: as many as fit, those it has not had yet before others.
+    """The messages for an agent's next prompt, oldest first, as many as fit: those it has not had yet, then the latest.
 
     Only who can be called or woken is shown its inbox; any other agent asks for it when it is told to.
     """
     if agent.get("start") != Start.ON_MESSAGE and not agent.get("wake"):
         return []
     waiting = [message_id for message_id in view.inbox(agent["id"]) if view.get("messages", message_id) is not None]
+    known = [message_id for message_id in waiting if was_put_before(view, message_id, agent["id"])]
+    put = {*known}
+    unread = [message_id for message_id in waiting if message_id not in put]
     fitting: set[str] = set()
     room = MOST_MESSAGE_BYTES
-    for message_id in sorted(waiting, key=lambda each: was_put_before(view, each, agent["id"])):
+    # an attempt that failed may have had the latest of those it knows, and answered none
+    for message_id in [*unread, *reversed(known)]:
         room -= len(_line_of(view, message_id).encode()) + 1
         if room < 0 and fitting:
             break

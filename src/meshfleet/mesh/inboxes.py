@@ -111,7 +111,7 @@ def unreached_of(view: View, sender: Row) -> list[Row]:
     own = [(message, one) for message, one in _unread_by(view, ended) if message["from_agent_id"] == sender["id"]]
     return [
         {"message_id": message["id"], "to_agent_id": one["id"], "role": one["role"], "status": one["status"]}
-        for message, one in sorted(own, key=lambda pair: int(pair[0]["timestamp"]))
+        for message, one in sorted(own, key=lambda pair: pair[0]["timestamp"])
     ]
 
 

@@ -258,10 +258,18 @@ def test_a_message_for_an_agent_that_it_calls_back_is_no_problem(ledger: Ledger)
     fleet_id, (a,) = fleet_of(ledger, "A")
     start_all(ledger)
     settle_attempt(ledger, a, 1, Outcome(ok=True))
+    changed(ledger, "agents", a, wake=True)
+    send_message(ledger, Draft("me", a, fleet_id, "question", "why?"))
+    assert kinds_of(ledger) == set()
+
+
+def test_a_message_that_only_tells_something_is_one_for_an_agent_that_has_ended(ledger: Ledger) -> None:
+    fleet_id, (a,) = fleet_of(ledger, "A")
+    start_all(ledger)
+    settle_attempt(ledger, a, 1, Outcome(ok=True))
+    changed(ledger, "agents", a, wake=True)
     send(ledger, fleet_id, a)
     assert kinds_of(ledger) == {("undeliverable", "A")}
-    changed(ledger, "agents", a, wake=True)
-    assert kinds_of(ledger) == set()
 
 
 def test_a_fleet_that_uses_more_than_it_may_is_a_problem_before_it_is_stopped(ledger: Ledger) -> None:

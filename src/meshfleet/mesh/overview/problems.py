@@ -8,12 +8,11 @@ from enum import StrEnum
 
 from meshfleet.ledger import View
 from meshfleet.mesh.budgets import excess_of
+from meshfleet.mesh.inboxes import undeliverable
 from meshfleet.mesh.lifecycle import AT_WORK
 from meshfleet.mesh.overview.fields import Left, nobody, text, whole
 from meshfleet.mesh.overview.fleets import UNSUPERVISED, condition
-from meshfleet.mesh.receipts import was_put_before
-from meshfleet.mesh.waking import may_wake
-from meshfleet.model import AgentStatus, Row, attempt_key
+from meshfleet.model import Row, attempt_key
 
 
 class ProblemKind(StrEnum):
@@ -88,16 +87,16 @@ def _ended_badly(view: View) -> Iterable[Problem]:
 
 
 def _undeliverable(view: View) -> Iterable[Problem]:
-    """Agents that have ended with messages that were never put before them, and that no message wakes."""
-    for agent in view.agents_that_are(*(status for status in AgentStatus if status.has_ended)):
-        inbox = view.inbox(agent["id"])
-        waiting = tuple(one for one in inbox if not was_put_before(view, one, agent["id"]))
-        if not waiting or (agent["status"] == AgentStatus.COMPLETE and may_wake(view, agent)):
-            continue
+    """Agents that have ended with messages that were never put before them."""
+    found: dict[str, tuple[Row, list[str]]] = {}
+    for message, agent in undeliverable(view):
+        found.setdefault(agent["id"], (agent, []))[1].append(message["id"])
+    for agent, waiting in found.values():
         count = "1 message waits" if len(waiting) == 1 else f"{len(waiting)} messages wait"
         what = f"{count} for an agent that is {agent['status']}"
         latest = whole(view.get("messages", waiting[-1]) or {}, "timestamp")
-        yield Problem(ProblemKind.UNDELIVERABLE, agent["fleet_id"], agent["id"], agent["role"], latest, what, waiting)
+        whose = (agent["fleet_id"], agent["id"], agent["role"])
+        yield Problem(ProblemKind.UNDELIVERABLE, *whose, latest, what, tuple(waiting))
 
 
 def _of_agent(kind: ProblemKind, agent: Row, since: int | None, what: str) -> Problem:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from meshfleet.errors import Conflict
 from meshfleet.ledger import Ledger
 from meshfleet.mesh.briefing import MESSAGES, MOST_MESSAGE_BYTES, MOST_RESULT_BYTES, RESULTS
 from meshfleet.mesh.budgets import over_budget
@@ -53,6 +54,8 @@ def test_a_fleet_that_ended_over_its_budget_before_anyone_looked_is_not_failed_b
     spend(ledger, a, 500)
     assert "its fleet starts nothing more" in tell(ledger, fleet_id, a)["warning"]
     assert "B" in tell(ledger, fleet_id, b)["warning"]
+    with pytest.raises(Conflict, match="is over its budget: it has used 500 tokens"):
+        resume(ledger, agent_id=b)
     mind_the_budget(ledger)
     assert statuses(ledger, [a, b]) == ["complete", "cancelled"]
     assert row(ledger, "fleets", fleet_id)["status"] == "complete"

@@ -361,7 +361,8 @@ async def test_r_resumes_with_what_is_typed_and_says_that_no_server_runs(
     monkeypatch.setattr(foreground, "CLAIM_S", 0.0)
     rows = document()
     rows["agents"][CRAWLER]["cwd"] = str(tmp_path)
-    del rows["fleets"][NIGHTLY]["over_budget"]
+    for limit in ("over_budget", "max_tokens", "max_cost_usd"):
+        rows["fleets"][NIGHTLY].pop(limit, None)
     ledger = open_mesh(ledger_file, rows)
     async with driven(ledger, "end", "r") as pilot:
         await press(pilot, "escape")

@@ -33,7 +33,9 @@ class Terminal:
         self._socket = f"meshfleet-{new_id()[:8]}"
 
     def run(self, command: str) -> None:
-        environ = {name: value for name, value in os.environ.items() if name not in {"TMUX", "NO_COLOR"}}
+        # whoever tells a program of a size by these keeps it from seeing another one
+        unwanted = {"TMUX", "NO_COLOR", "COLUMNS", "LINES"}
+        environ = {name: value for name, value in os.environ.items() if name not in unwanted}
         arguments = ["-f", "/dev/null", "new-session", "-d", "-x", "80", "-y", "24", command]
         subprocess.run(["tmux", "-L", self._socket, *arguments], env=environ, check=True, timeout=PATIENCE_S)
 

@@ -355,7 +355,7 @@ def test_an_example_is_imported_and_spawned_as_it_is(ledger: Ledger, folder: Pat
             (f"You are the {spec.role},", f"You are the {spec.role}.", f"You are the {spec.role} ")
         )
         assert any(f"the {other}" in spec.prompt for other in roles if other != spec.role) or "'*'" in spec.prompt
-        assert {"get_inbox", "ack_message"} <= set(spec.prompt.replace(",", " ").split())
+        assert {"wait_for_messages", "ack_message"} <= set(spec.prompt.replace(",", " ").split())
     _, agent_ids = create_fleet(ledger, specs, cwd=str(folder))
     assert len(agent_ids) == len(specs)
     assert [template["name"] for template in list_fleet_templates(ledger)["templates"]].count(path.stem) == 1

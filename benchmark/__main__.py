@@ -18,7 +18,7 @@ from benchmark.floor import append_lines
 from benchmark.ledgers import Folding, measure_folding, seconds_to_open
 from benchmark.routing import SIZES, measure_routing
 from benchmark.seeding import Seeded, seed
-from benchmark.sender import rate_of_sends
+from benchmark.sender import rate_of_sends, seconds_of_batches
 from benchmark.supervision import measure_supervision
 from benchmark.waiting import A_SECOND, Delays, measure_waiting
 from meshfleet.settings import Durability
@@ -39,6 +39,7 @@ class Plan:
         watch_s: For how many seconds that is measured, and what waiting costs.
         waits: How often somebody waits until another process commits.
         waiters: How many processes wait while it is measured what that costs.
+        burst: How many messages one process sends one after the other, and in ten batches.
     """
 
     sizes: tuple[int, ...]
@@ -48,10 +49,13 @@ class Plan:
     watch_s: float
     waits: int
     waiters: int
+    burst: int
 
 
-THOROUGH = Plan((1_000, 10_000, 100_000), 7, {Durability.PROCESS: 2_000, Durability.POWER: 500}, 300, 30, 300, 100)
-QUICK = Plan((100, 1_000), 1, {Durability.PROCESS: 100, Durability.POWER: 20}, 10, 5, 20, 5)
+THOROUGH = Plan(
+    (1_000, 10_000, 100_000), 7, {Durability.PROCESS: 2_000, Durability.POWER: 500}, 300, 30, 300, 100, 10_000
+)
+QUICK = Plan((100, 1_000), 1, {Durability.PROCESS: 100, Durability.POWER: 20}, 10, 5, 20, 5, 100)
 
 numbers = itertools.count()
 
@@ -67,6 +71,7 @@ def main() -> int:
         ledgers = [seed(folder / f"seed-{size}", size) for size in plan.sizes]
         for durability in Durability:
             _print_sends(plan, ledgers, durability)
+        _print_burst(plan, ledgers[0])
         _print_large(plan, ledgers)
     _print_routing(plan)
     _print_supervision(plan)
@@ -95,6 +100,22 @@ def _print_sends(plan: Plan, ledgers: list[Seeded], durability: Durability) -> N
     speeds = [_ratio(rates[4, size], rates[1, size]) for size in plan.sizes]
     print(f"{'four : one':<16}" + "".join(f"{speed:>16}" for speed in speeds) + "   messages a second")
     print(f"{'the floor':<16}{_costs(floors):>16}   the same bytes, appended" + " and synced" * (durability == "power"))
+
+
+def _print_burst(plan: Plan, ledger: Seeded) -> None:
+    """A burst by one process, with its floor beside it in each round."""
+    print(f"\nSeconds for {plan.burst:,} sends by one process")
+    print(f"{'':<16}{'one by one':>24}{'in ten batches':>24}{'the floor':>24}")
+    for durability in Durability:
+        rows: tuple[list[float], list[float], list[float]] = ([], [], [])
+        for _ in range(min(plan.rounds, 3)):
+            with _copy_of(ledger) as copy:
+                rows[0].append(plan.burst / rate_of_sends(copy, durability, 1, plan.burst))
+            with _copy_of(ledger) as copy:
+                rows[1].append(seconds_of_batches(copy, durability, 10, plan.burst // 10))
+            rows[2].append(plan.burst / _floor(ledger.folder, plan.burst, durability))
+        told = "".join(f"{f'{median(row):.3f} ({min(row):.3f})':>24}" for row in rows)
+        print(f"{durability:<16}{told}")
 
 
 def _print_large(plan: Plan, ledgers: list[Seeded]) -> None:

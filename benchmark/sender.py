@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmark.seeding import PAYLOAD, Seeded
 from meshfleet.ledger import Ledger
-from meshfleet.mesh.messages import Draft, send_message
+from meshfleet.mesh.messages import Draft, send_message, send_messages
 from meshfleet.settings import Durability
 
 
@@ -34,6 +34,19 @@ def rate_of_sends(seeded: Seeded, durability: Durability, processes: int, sends:
     ledger.close()
     assert arrived == processes * sends, f"{arrived} messages arrived of {processes * sends}"
     return processes * sends / (max(end for _, end in times) - min(begin for begin, _ in times))
+
+
+def seconds_of_batches(seeded: Seeded, durability: Durability, batches: int, size: int) -> float:
+    """How long so many calls of `send_messages` take in this process, in seconds."""
+    ledger = Ledger(seeded.file, durability=durability)
+    drafts = [Draft(seeded.sender, seeded.receiver, seeded.fleet_id, "handoff", PAYLOAD)] * size
+    ledger.read(lambda view: view.seq)
+    began = time.monotonic()
+    for _ in range(batches):
+        send_messages(ledger, drafts)
+    seconds = time.monotonic() - began
+    ledger.close()
+    return seconds
 
 
 def main(file: str, durability: str, sends: str, fleet_id: str, sender: str, receiver: str) -> None:

@@ -103,8 +103,10 @@ def _check_equipment(spec: AgentSpec, place: str) -> None:
             raise Invalid(f"{place}model is {shown(spec.model)}; it has to be provider/model, as opencode models lists")
     if spec.cwd is not None:
         checked_text(f"{place}cwd", spec.cwd, LONGEST_PROMPT)
-        if not (Path(spec.cwd).is_absolute() and _is_folder(spec.cwd)):
-            raise Invalid(f"{place}cwd is {shown(spec.cwd)}; it has to be the absolute path of a folder that is there")
+        if not Path(spec.cwd).is_absolute():
+            raise Invalid(f"{place}cwd is {shown(spec.cwd)}; it has to be the absolute path of a folder")
+        if not _is_folder(spec.cwd):
+            raise Invalid(f"{place}cwd is {shown(spec.cwd)}, where there is no folder; make it, or name another")
     for name, value in spec.env.items():
         _check_variable(f"{place}env", name, value)
 

@@ -139,7 +139,8 @@ def logs(
     agent: Annotated[str, typer.Argument(metavar="AGENT", help="An agent's id; a unique beginning does.")],
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the agent has ended.")] = False,
     attempt: Annotated[
-        int | None, typer.Option("--attempt", metavar="N", min=1, help="One attempt; else all since it was resumed.")
+        int | None,
+        typer.Option("--attempt", metavar="N", min=1, help="One attempt; else all since it was resumed or woken."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print each event as OpenCode wrote it, one a line.")] = False,
 ) -> None:

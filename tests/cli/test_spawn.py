@@ -176,6 +176,20 @@ def test_on_a_terminal_the_view_is_drawn_and_gone_at_the_end(shell: Shell) -> No
     assert after.rstrip().splitlines()[-1] == "  done"
 
 
+def test_the_view_tells_why_an_agent_starts_again(shell: Shell) -> None:
+    put(shell, {"max_attempts": 2, "agents": [{"role": "Worker", "prompt": "wait 1.5\nerror no such host\nexit 0"}]})
+    code, shown = in_terminal(
+        ["spawn", "team.json", "--wait"],
+        shell.ledger_file,
+        columns=80,
+        errors_too=True,
+        cwd=shell.folder,
+        **{**shell.environ, "TERM": "xterm-256color", "MESHFLEET_RETRY_BASE_MS": "1"},
+    )
+    assert code == 1
+    assert "starts again after: no such host" in shown
+
+
 def test_an_agent_that_comes_after_another_starts_then_and_is_told_of_before(shell: Shell) -> None:
     given = [{"role": "First", "prompt": "answer 1"}, {"role": "Second", "prompt": "hello", "after": ["First"]}]
     done = shell.run("spawn", put(shell, given), "--wait")

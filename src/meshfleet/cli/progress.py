@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import anyio
@@ -24,7 +24,7 @@ from meshfleet.cli.tables import Part, renderable
 from meshfleet.cli.trails import of_messages
 from meshfleet.ledger import Ledger, View
 from meshfleet.mesh import overview
-from meshfleet.model import EVERYONE, AgentStatus, now_ms
+from meshfleet.model import EVERYONE, AgentStatus, attempt_key, now_ms
 
 LOOK_S: Final = 0.5
 REFRESH_PER_SECOND: Final = 4
@@ -91,19 +91,27 @@ def _progress() -> Iterator[Progress]:
 def _look(ledger: Ledger, fleet_id: str) -> Scene:
     left = Gone().left
 
-    def query(view: View) -> tuple[overview.FleetSummary, list[overview.AgentSummary], list[overview.Trail]]:
-        return (
+    def query(view: View) -> Scene:
+        agents = overview.agent_summaries(view, fleet_id, left=left)
+        running = [agent for agent in agents if agent.status == AgentStatus.RUNNING]
+        return Scene(
             overview.fleet_summary(view, fleet_id, left=left),
-            overview.agent_summaries(view, fleet_id, left=left),
+            agents,
             overview.message_trails(view, fleet_id, last=_MESSAGES_SHOWN),
+            {agent.id: _beginning(view, agent) for agent in running},
         )
 
-    fleet, agents, messages = ledger.read(query)
-    running = [agent.id for agent in agents if agent.status == AgentStatus.RUNNING]
-    return Scene(fleet, agents, messages, {agent_id: _doing(ledger, agent_id) for agent_id in running})
+    scene = ledger.read(query)
+    return replace(scene, doing={one: _doing(ledger, one) or at_first for one, at_first in scene.doing.items()})
 
 
-def _doing(ledger: Ledger, agent_id: str) -> str:
+def _beginning(view: View, agent: overview.AgentSummary) -> str:
+    """What an agent is at that has done nothing yet in this attempt: it starts, and why if it did so before."""
+    before = view.get("attempts", attempt_key(agent.id, agent.attempt - 1)) or {}
+    return f"starts again after: {before['error']}" if before.get("error") else "starts"
+
+
+def _doing(ledger: Ledger, agent_id: str) -> str | None:
     """What an agent did last, as its event stream tells."""
     for event in reversed(look_at(ledger, agent_id, size=_GLANCE_BYTES).page.events):
         told = compact(event)
@@ -115,7 +123,7 @@ def _doing(ledger: Ledger, agent_id: str) -> str:
                 return f"{told['tool']} {told['status']} {about}".rstrip()
             case "error":
                 return f"error: {told['error']}"
-    return "starts"
+    return None
 
 
 class LiveProgress:

@@ -137,6 +137,17 @@ def test_wait_gives_up_in_time_and_says_how_many_go_on(shell: Shell) -> None:
     assert one_line(done) == f"fleet {fleet_id} goes on: 2 agents had not ended after 0.1 s"
 
 
+def test_wait_says_once_that_nobody_looks_after_a_fleet(shell: Shell) -> None:
+    ledger = shell.ledger()
+    fleet_id, _ = fleet_of(ledger, "A")
+    ledger.close()
+    done = shell.run("wait", fleet_id, "--timeout", "3")
+    assert done.returncode == 1
+    alone, late = done.stderr.splitlines()
+    assert alone.startswith(f"meshfleet: no meshfleet server looks after fleet {fleet_id}; start OpenCode")
+    assert late.endswith("1 agent had not ended after 3 s")
+
+
 def test_wait_for_any_returns_when_the_next_agent_has_ended(
     shell: Shell, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

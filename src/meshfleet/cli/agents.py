@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import AsyncIterator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -157,14 +157,14 @@ async def _showing(ledger: Ledger, fleet_id: str, *, shows: bool) -> AsyncIterat
 def wait(name: str, *, for_any: bool, timeout_s: float | None, as_json: bool) -> int:
     """Wait until a fleet has ended, or any of its agents that had not; the exit code: 1 too late, or it failed."""
     which = Until.ANY if for_any else Until.ALL
-    with opened() as (ledger, _):
+    with opened() as (ledger, settings):
         fleet_id = require_named(ledger, name, ("fleets",)).id
         cursor = ledger.read(lambda view: _already(view, fleet_id, which))
 
         def is_there(view: View) -> bool:
             return endings_since(view, fleet_id, cursor).is_what(which)
 
-        anyio.run(_wait_until, ledger, is_there, fleet_id, timeout_s)
+        anyio.run(_wait_until, ledger, settings, is_there, fleet_id, timeout_s)
         found = ledger.read(lambda view: _all_endings(view, fleet_id, cursor))
     in_time = found.is_what(which)
     _print_endings(found, timed_out=not in_time, as_json=as_json)
@@ -195,9 +195,38 @@ async def _see_stopped(ledger: Ledger, settings: Settings, agent_ids: list[str])
     await supervise_until(ledger, settings, dict(os.environ), have_ended, starts=False)
 
 
-async def _wait_until(ledger: Ledger, done: Condition, fleet_id: str, timeout_s: float | None) -> None:
+async def _wait_until(
+    ledger: Ledger, settings: Settings, done: Condition, fleet_id: str, timeout_s: float | None
+) -> None:
+    failure: MeshfleetError | None = None
     with anyio.move_on_after(timeout_s):
-        await until(ledger, done, fleet_id)
+        async with anyio.create_task_group() as tasks:
+            if not settings.in_agent_mode:
+                tasks.start_soon(_say_if_left_alone, ledger, fleet_id)
+            try:
+                await until(ledger, done, fleet_id)
+            except MeshfleetError as error:
+                failure = error
+            tasks.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+async def _say_if_left_alone(ledger: Ledger, fleet_id: str) -> None:
+    """Say, once, that nobody starts, tries again or settles a fleet's agents: who waits might wait for ever."""
+
+    def agent_ids(view: View) -> list[str]:
+        return [agent["id"] for agent in view.agents_of(fleet_id)]
+
+    with suppress(MeshfleetError):  # what is wrong with the ledger, the wait itself says
+        while True:
+            if await is_left_alone(ledger, await to_thread.run_sync(ledger.read, agent_ids)):
+                break
+            await anyio.sleep(SERVER_LOOK_S)
+        complain(
+            f"no meshfleet server looks after fleet {fleet_id}; start OpenCode, whose server adopts its agents, "
+            f"or stop it with meshfleet cancel {fleet_id}"
+        )
 
 
 def _already(view: View, fleet_id: str, which: Until) -> int:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sys
+import traceback
 from typing import Final
 
-from meshfleet.cli.output import complain, has_got_out, make_everything_printable
+from meshfleet.cli.output import complain, has_got_out, make_everything_printable, note, printable
 from meshfleet.errors import Invalid, MeshfleetError
 
 __all__ = ["main"]
@@ -13,6 +15,9 @@ __all__ = ["main"]
 FAILED: Final = 1
 BADLY_USED: Final = 2
 INTERRUPTED: Final = 130
+DEBUG: Final = "--debug"
+_LONGEST: Final = 200
+"""Characters of an unforeseen error that are shown; it may quote a whole row."""
 
 
 def main() -> int:
@@ -33,22 +38,34 @@ def _run() -> int:
         app()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else FAILED
-    except MeshfleetError as error:
-        from meshfleet.cli.wording import in_a_shell_s_words
-
-        complain(in_a_shell_s_words(str(error)))
-        return BADLY_USED if isinstance(error, Invalid) else FAILED
     except BrokenPipeError:
         return FAILED
-    except MemoryError:
-        complain("there is not enough memory for this; end other programs and try again")
-        return FAILED
-    except OSError as error:
+    except Exception as error:  # noqa: BLE001 - whatever fails is one line, also a bug or a row of another program
+        _show_traceback()
         complain(_told(error))
-        return FAILED
+        return BADLY_USED if isinstance(error, Invalid) else FAILED
     return 0
 
 
-def _told(error: OSError) -> str:
-    what = os.strerror(error.errno).lower() if error.errno else str(error)
-    return f"{os.fsdecode(error.filename)}: {what}" if isinstance(error.filename, str | bytes) else what
+def _told(error: Exception) -> str:
+    match error:
+        case MeshfleetError():
+            from meshfleet.cli.wording import in_a_shell_s_words
+
+            return in_a_shell_s_words(str(error))
+        case MemoryError():
+            return "there is not enough memory for this; end other programs and try again"
+        case OSError():
+            what = os.strerror(error.errno).lower() if error.errno else str(error)
+            return f"{os.fsdecode(error.filename)}: {what}" if isinstance(error.filename, str | bytes) else what
+        case _:
+            what = f"{type(error).__name__}: {error}"
+            what = what if len(what) <= _LONGEST else what[:_LONGEST] + "..."
+            hint = f"meshfleet verify tells whether the ledger is sound, meshfleet {DEBUG} COMMAND where it happened"
+            return f"this should not have happened: {what}; {hint}"
+
+
+def _show_traceback() -> None:
+    """Print what was being done when it failed, for whoever asked for that."""
+    if DEBUG in sys.argv[1:]:
+        note(printable(traceback.format_exc()).rstrip())

@@ -47,8 +47,10 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show with an error where it happened.")] = False,
 ) -> None:
-    pass
+    # main looks for --debug itself, since it is there that errors end
+    del version, debug
 
 
 @app.command(short_help="The MCP server; OpenCode starts it")

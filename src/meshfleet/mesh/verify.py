@@ -57,6 +57,10 @@ class Finding:
     next_step: str
 
 
+_LONGEST_SHOWN: Final = 100
+"""Characters of a value that is not what it should be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """What was looked at, and what was found.
@@ -195,6 +199,10 @@ def _check_agents(view: View, _: State) -> Iterator[Finding]:
             yield _error("agent-status", where, f"its status is {agent['status']!r}")
             continue
         status, started, completed = AgentStatus(agent["status"]), agent.get("started_at"), agent.get("completed_at")
+        odd = [f"{time!r}" for time in (started, completed) if time is not None and type(time) not in {int, float}]
+        if odd:
+            yield _error("agent-times", where, f"it holds {' and '.join(odd)[:_LONGEST_SHOWN]} where a time should be")
+            continue
         if not status.has_ended and completed is not None:
             yield _error("agent-times", where, f"it is {status}, but completed at {completed}")
         if status in {AgentStatus.COMPLETE, AgentStatus.FAILED} and completed is None:

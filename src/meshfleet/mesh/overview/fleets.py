@@ -182,16 +182,25 @@ def agent_detail(view: View, agent_id: str, *, left: Left = nobody) -> AgentDeta
     agent = require_agent(view, agent_id)
     summary = _agent(view, agent, left)
     row = shown_agent(view, agent)
-    numbers = range(1, summary.attempt + 1)
-    attempts = [view.get("attempts", attempt_key(agent_id, number)) for number in numbers]
     unread = [view.get("messages", message_id) for message_id in view.inbox(agent_id)]
     return AgentDetail(
         summary=summary,
         row=row if summary.condition is None else {**row, "condition": summary.condition},
-        attempts=[attempt for attempt in attempts if attempt is not None],
+        attempts=attempts_made(view, agent),
         unread=[message for message in unread if message is not None],
         spawned=[fleet["id"] for fleet in view.rows("fleets") if fleet.get("parent_agent_id") == agent_id],
     )
+
+
+def attempts_made(view: View, agent: Row) -> list[Row]:
+    """The attempts of an agent that there are, the first one first."""
+    # another program may have written any number; there are no more than there are rows
+    latest = whole(agent, "attempt") or 0
+    if latest > view.count("attempts"):
+        theirs = (attempt for attempt in view.rows("attempts") if attempt["agent_id"] == agent["id"])
+        return sorted(theirs, key=lambda attempt: whole(attempt, "number") or 0)
+    found = (view.get("attempts", attempt_key(agent["id"], number)) for number in range(1, latest + 1))
+    return [attempt for attempt in found if attempt is not None]
 
 
 def condition(view: View, agent: Row, left: Left = nobody) -> str | None:

@@ -10,8 +10,9 @@ from typing import Final
 from meshfleet.ledger import View
 from meshfleet.mesh.fleets import require_fleet
 from meshfleet.mesh.overview.fields import whole
+from meshfleet.mesh.overview.fleets import attempts_made
 from meshfleet.mesh.overview.messages import role_of
-from meshfleet.model import Row, attempt_key
+from meshfleet.model import Row
 
 
 class MomentKind(StrEnum):
@@ -70,8 +71,7 @@ def _of_fleet(fleet: Row) -> Iterable[Moment]:
 
 
 def _of_agent(view: View, agent: Row) -> Iterable[Moment]:
-    for number in range(1, (whole(agent, "attempt") or 0) + 1):
-        attempt = view.get("attempts", attempt_key(agent["id"], number)) or {}
+    for attempt in attempts_made(view, agent):
         for field, kind in (("started_at", MomentKind.ATTEMPT_STARTED), ("ended_at", MomentKind.ATTEMPT_ENDED)):
             if (at := whole(attempt, field)) is not None:
                 yield Moment(at, kind, agent["id"], agent["role"], attempt)

@@ -34,6 +34,12 @@ def test_an_agent_whose_attempt_is_an_absurd_number_is_shown_with_those_it_has(s
     assert "attempt_ended" in shell.run("inspect", "--timeline", FLEET).stdout
 
 
+def test_what_is_no_figure_counts_as_nothing_used(shell: Shell) -> None:
+    write_agent(shell, status="running", tokens="many", cost=["dear"])
+
+    assert json.loads(shell.run("inspect", FLEET, "--json").stdout)["fleet"]["tokens"] == 0
+
+
 def test_verify_tells_of_a_time_that_is_none(shell: Shell) -> None:
     write_agent(shell, completed_at="yesterday")
 

@@ -62,11 +62,11 @@ def clock(ms: int, now: int) -> str:
     return f"{moment:%H:%M:%S}" if moment.date() == today.date() else f"{moment:%Y-%m-%d %H:%M}"
 
 
-def one_line(text: str) -> str:
+def one_line(text: object) -> str:
     """The whole text on a line, with every run of white space turned into a blank, and nothing a terminal obeys."""
-    return printable(" ".join(text.split()))
+    return printable(" ".join(str(text).split()))
 
 
-def beginning(text: str) -> str:
+def beginning(text: object) -> str:
     """As much of the text as a line of a terminal could hold."""
-    return one_line(text[:_LONGEST_LINE])
+    return one_line(str(text)[:_LONGEST_LINE])

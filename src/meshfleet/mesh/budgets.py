@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 from meshfleet.ledger import Ledger, View
 from meshfleet.mesh.lifecycle import AT_WORK, attempt_of
@@ -50,8 +51,8 @@ def fleets_by_parent(view: View) -> dict[str, list[Row]]:
     """The fleets that agents have spawned, by the agent's id."""
     found: dict[str, list[Row]] = {}
     for fleet in view.rows("fleets"):
-        if "parent_agent_id" in fleet:
-            found.setdefault(fleet["parent_agent_id"], []).append(fleet)
+        if isinstance(parent := fleet.get("parent_agent_id"), str):
+            found.setdefault(parent, []).append(fleet)
     return found
 
 
@@ -107,12 +108,20 @@ def has_budget(fleet: Row) -> bool:
 
 
 def _excess(fleet: Row, used: Usage) -> str | None:
-    if "max_tokens" in fleet and used.tokens > fleet["max_tokens"]:
-        return f"it has used {used.tokens} tokens and may use {fleet['max_tokens']} (max_tokens)"
-    if "max_cost_usd" in fleet and used.cost > fleet["max_cost_usd"]:
-        return f"it has cost ${used.cost:.4f} and may cost ${fleet['max_cost_usd']:.4f} (max_cost_usd)"
+    max_tokens, max_cost = _number(fleet.get("max_tokens")), _number(fleet.get("max_cost_usd"))
+    if max_tokens is not None and used.tokens > max_tokens:
+        return f"it has used {used.tokens} tokens and may use {max_tokens} (max_tokens)"
+    if max_cost is not None and used.cost > max_cost:
+        return f"it has cost ${used.cost:.4f} and may cost ${max_cost:.4f} (max_cost_usd)"
     return None
 
 
 def _usage_in(row: Row) -> Usage:
-    return Usage(int((row.get("tokens") or {}).get("total", 0)), float(row.get("cost") or 0.0))
+    tokens = row.get("tokens")
+    total = _number(tokens.get("total")) if isinstance(tokens, dict) else None
+    return Usage(int(total or 0), float(_number(row.get("cost")) or 0.0))
+
+
+def _number(value: object) -> int | float | None:
+    """A figure; None for what another program may have put in its place."""
+    return value if isinstance(value, int | float) and isfinite(value) else None

@@ -95,10 +95,10 @@ def test_what_failed_has_its_remedy_and_the_code_is_1(tmp_path: Path) -> None:
     command = [sys.executable, "-P", "-m", "meshfleet", "doctor"]
     result = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
     assert (result.returncode, result.stderr) == (1, "")
-    assert "failure  settings      MESHFLEET_SSE_PORT is 'x': it has to be a whole number\n" in result.stdout
+    assert "failure  settings       MESHFLEET_SSE_PORT is 'x': it has to be a whole number\n" in result.stdout
     assert (
-        "failure  entry         OpenCode's configuration has no entry meshfleet for this server\n"
-        "                       next: run meshfleet init\n"
+        "failure  entry          OpenCode's configuration has no entry meshfleet for this server\n"
+        "                        next: run meshfleet init\n"
     ) in result.stdout
     assert result.stdout.splitlines()[-1] == "2 failures, 1 warning"
 
@@ -127,8 +127,8 @@ def test_lines_are_broken_to_a_terminal_and_coloured_there_alone(
         assert code == 1
         assert ("\x1b[3" in shown) is not colourless
         plain = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
-        assert "failure  entry         OpenCode's configuration has no entry" in plain
-        assert "                       meshfleet for this server" in plain
+        assert "failure  entry          OpenCode's configuration has no entry" in plain
+        assert "                        meshfleet for this server" in plain
         assert all(len(line) <= 60 for line in plain if "/" not in line)
 
 

@@ -239,7 +239,8 @@ def test_without_an_opencode_it_says_so_and_the_fleet_waits(shell: Shell) -> Non
     for more in ([], ["--wait"]):
         done = shell.run("spawn", file, *more, MESHFLEET_OPENCODE="/nowhere/opencode")
         assert done.returncode == 1
-        assert done.stderr.splitlines()[-1].endswith("until then 1 agent waiting")
+        last = done.stderr.splitlines()[-1]
+        assert last.endswith("until then 1 agent waiting for a server (meshfleet cancel ends that)")
         assert shell.agents(done.stdout.strip())[0]["status"] == "pending"
 
 

@@ -108,7 +108,8 @@ def see_through(ledger: Ledger, settings: Settings, fleet_id: str, agent_ids: li
     try:
         anyio.run(partial(_see_through, ledger, settings, fleet_id, agent_ids, here=here, shows=waits))
     except Unavailable as error:
-        raise Unavailable(f"{error}; until then {counted(len(agent_ids), 'agents')} waiting") from None
+        waiting = f"until then {counted(len(agent_ids), 'agents')} waiting for a server (meshfleet cancel ends that)"
+        raise Unavailable(f"{error}; {waiting}") from None
     except KeyboardInterrupt:
         complain(f"fleet {fleet_id} goes on, and the next server adopts it; meshfleet cancel {fleet_id} stops it")
         raise

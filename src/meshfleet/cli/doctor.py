@@ -25,7 +25,7 @@ VERSION: Final = 1
 HEALTHY: Final = 0
 ILL: Final = 1
 _STYLES: Final = {Level.OK: "green", Level.WARNING: "yellow", Level.FAILURE: "bold red"}
-_MARGIN: Final = " " * 23
+_MARGIN: Final = " " * 24
 """The columns of level and id."""
 _NARROWEST: Final = 20
 
@@ -63,7 +63,7 @@ def _look(environ: Mapping[str, str], folder: Path) -> Iterator[Check]:
 
 
 def _lines(check: Check, width: int | None) -> Iterator[str]:
-    beginning = f"{coloured(f'{check.level:7}', _STYLES[check.level])}  {check.id:12}  "
+    beginning = f"{coloured(f'{check.level:7}', _STYLES[check.level])}  {check.id:13}  "
     first, *rest = _broken(check.text, width)
     yield beginning + first
     for line in rest:

@@ -8,11 +8,21 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Button, RadioButton, RadioSet, Static
 
 from meshfleet.dashboard.widgets.fields import Area
 from meshfleet.model import MessageType
+
+
+class Choice(RadioButton):
+    """One of several, of which a sign tells the chosen one, for those who see no colours."""
+
+    def render(self) -> Content:
+        """The sign, and what can be chosen."""
+        self.BUTTON_INNER = "●" if self.value else "○"
+        return super().render()
 
 
 class MessageDialog(ModalScreen[tuple[str, str] | None]):
@@ -39,7 +49,7 @@ class MessageDialog(ModalScreen[tuple[str, str] | None]):
             yield Area(id="text", compact=True)
             with RadioSet(id="type", compact=True):
                 for kind in MessageType:
-                    yield RadioButton(kind, value=kind is MessageType.QUESTION, compact=True)
+                    yield Choice(kind, value=kind is MessageType.QUESTION, compact=True)
             yield Static("", id="refused", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button("Send (ctrl+s)", id="yes", variant="success", compact=True)

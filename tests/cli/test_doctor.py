@@ -127,8 +127,8 @@ def test_lines_are_broken_to_a_terminal_and_coloured_there_alone(
         assert code == 1
         assert ("\x1b[3" in shown) is not colourless
         plain = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
-        assert "failure  entry          OpenCode's configuration has no entry" in plain
-        assert "                        meshfleet for this server" in plain
+        assert "failure  entry          OpenCode's configuration has no" in plain
+        assert "                        entry meshfleet for this server" in plain
         assert all(len(line) <= 60 for line in plain if "/" not in line)
 
 

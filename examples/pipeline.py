@@ -2,7 +2,7 @@
 
     python examples/pipeline.py [--scripted] [--keep] [--json]
 
-Its agents are in meshfleet.demo.pipeline. Whoever starts it calls spawn_fleet, wait and collect_results, nothing else.
+Its agents are in meshfleet.demo.pipeline. Whoever starts it calls spawn_fleet and wait, nothing else.
 """
 
 from __future__ import annotations

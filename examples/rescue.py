@@ -2,7 +2,7 @@
 
     python examples/rescue.py [--scripted] [--keep] [--json]
 
-Its agents are in meshfleet.demo.rescue. Whoever starts it calls spawn_fleet, wait and collect_results, nothing else.
+Its agents are in meshfleet.demo.rescue. Whoever starts it calls spawn_fleet and wait, nothing else.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ def test_a_success_is_one_line_that_holds_every_row() -> None:
     assert line.isascii()
     assert (told["ok"], told["failure"], told["fleet_id"]) == (True, None, "id-fleet")
     assert (told["opencode_version"], told["ledger"]) == ("1.2.3", "/demo/ledger/agent-mesh.json")
-    assert told["called"] == ["spawn_fleet", "wait", "collect_results"]
+    assert told["called"] == ["spawn_fleet", "wait"]
     assert told["messages"] == list(seen.messages)
     assert told["receipts"] == list(seen.receipts)
     explorer = told["agents"][0]

@@ -130,7 +130,7 @@ def test_a_broadcast_is_shown_as_complete_once_the_last_it_went_to_has_acknowled
 
 
 def test_the_report_says_all_that_was_called_to_have_it_happen() -> None:
-    assert "called spawn_fleet, wait, collect_results, and nothing else\n" in report(outcome())
+    assert "called spawn_fleet, wait, and nothing else\n" in report(outcome())
 
 
 def test_what_is_for_the_orchestrator_waits_in_its_inbox_and_lacks_nothing() -> None:

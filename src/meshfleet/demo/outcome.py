@@ -27,7 +27,7 @@ class Outcome:
         kept: Whether that folder is still there.
         files: The project's files at the end, by name.
         called: The tools that were called to have it all happen, in their order.
-        results: What each agent said at its end, by its id, as collect_results gave it.
+        results: What each agent said at its end, by its id, as wait told it.
         server_words: The end of what the meshfleet server wrote to stderr.
         duration_s: From the start of the server to the end of the fleet.
     """

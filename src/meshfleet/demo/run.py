@@ -222,20 +222,24 @@ class Demo:
                 yield scripted_environment(self._folder, model.base_url, self._environ)
 
     async def _see_through(self, client: MeshClient, fleet_id: str) -> None:
-        """Wait for the fleet to end and collect what came of it, which is all that an orchestrator has to do."""
+        """Wait for the fleet to end, which also tells what came of it: that is all that an orchestrator has to do."""
         self._progress.tell("")
         with contextlib.closing(Ledger(self._folder.ledger)) as ledger:
             observer = Observer(ledger, beside(self._folder.ledger, "runs"), fleet_id)
             try:
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(self._watch, observer, tasks.cancel_scope)
-                    while (await client.call("wait", fleet_id=fleet_id))["timed_out"]:
-                        pass
-                    collected = await client.call("collect_results", fleet_id=fleet_id)
-                    self._results = {one["agent_id"]: one["output"] or "" for one in collected["results"]}
+                    await self._wait(client, fleet_id)
                     tasks.cancel_scope.cancel()
             finally:
                 self._look(observer)
+
+    async def _wait(self, client: MeshClient, fleet_id: str) -> None:
+        cursor, goes_on = 0, True
+        while goes_on:
+            answer = await client.call("wait", fleet_id=fleet_id, cursor=cursor)
+            self._results |= {one["agent_id"]: one.get("output") or "" for one in answer["ended"]}
+            cursor, goes_on = answer["cursor"], answer["timed_out"] or answer["more"]
 
     async def _watch(self, observer: Observer, waiting: anyio.CancelScope) -> None:
         """Show how it goes on; nobody has to wait any longer for what can't come right."""

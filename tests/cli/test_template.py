@@ -159,7 +159,7 @@ def test_spawn_prints_the_fleet_and_leaves_it_waiting_where_nobody_can_start_it(
     result = shell.run("spawn", "frontend-bug-bash")
     assert result.returncode == 1
     (fleet_id,) = result.stdout.splitlines()
-    assert result.stderr.endswith("; until then 3 agents waiting\n")
+    assert result.stderr.endswith("; until then 3 agents waiting for a server (meshfleet cancel ends that)\n")
     told = json.loads(shell.run("spawn", "frontend-bug-bash", "--version", "1", "--json").stdout)
     assert list(told) == ["spec", "fleet_id", "agent_ids"]
     assert [agent["role"] for agent in told["spec"]["agents"]] == ["React expert", "CSS expert", "A11y expert"]

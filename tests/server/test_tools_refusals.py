@@ -445,7 +445,7 @@ def test_an_id_with_spaces_around_it_is_another_id(face: Face, space: str) -> No
         ([{"role": "A", "prompt": "go", "colour": "m"}], "agents[0].colour is nothing spawn_fleet knows; leave it out"),
         (with_agent(model="m"), "agents[0].model is 'm'; it has to be provider/model"),
         (with_agent(model=""), "agents[0].model is blank"),
-        (with_agent(cwd="/nowhere/at/all"), "agents[0].cwd is '/nowhere/at/all'; it has to be the absolute path of a"),
+        (with_agent(cwd="/nowhere/at/all"), "agents[0].cwd is '/nowhere/at/all', where there is no folder; make it"),
         (with_agent(cwd="."), "agents[0].cwd is '.'; it has to be the absolute path"),
         (with_agent(cwd=__file__), "agents[0].cwd is "),
         (with_agent(cwd="/\0"), "agents[0].cwd holds a NUL"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from meshfleet.model import attempt_key
 from tests.agents.conftest import fake_opencode
 from tests.cli.shells import Shell, one_line, shell
@@ -14,9 +16,9 @@ __all__ = ["fake_opencode", "shell"]
 FLEET, AGENT = "f1e07b3a", "a93c7d5e"
 
 
-def write_agent(shell: Shell, **fields: Any) -> None:
+def write_agent(shell: Shell, *, attempted: dict[str, Any] | None = None, **fields: Any) -> None:
     agent = {"id": AGENT, "fleet_id": FLEET, "role": "Worker", "prompt": "work", "status": "complete"}
-    attempt = {"agent_id": AGENT, "number": 1, "started_at": 1, "ended_at": 2, "ok": True}
+    attempt = {"agent_id": AGENT, "number": 1, "started_at": 1, "ended_at": 2, "ok": True} | (attempted or {})
     rows = {
         "schema_version": 2,
         "fleets": {FLEET: {"id": FLEET, "status": "complete", "created_at": 1, "completed_at": 2}},
@@ -50,8 +52,18 @@ def test_verify_tells_of_a_time_that_is_none(shell: Shell) -> None:
     ]
 
 
+@pytest.mark.parametrize("supervisor", ["x", 5, [], {"pid": 1}, {"pid": "1", "start_time": 1.0, "boot_id": "b"}])
+def test_an_agent_whose_supervisor_is_none_is_one_that_nobody_supervises(shell: Shell, supervisor: object) -> None:
+    write_agent(shell, status="running", supervisor=supervisor)
+
+    [agent] = json.loads(shell.run("inspect", FLEET, "--json").stdout)["agents"]
+
+    assert agent["condition"] == "unsupervised"
+    assert "unsupervised" in shell.run("dashboard", "--once").stdout
+
+
 def test_what_nobody_foresaw_is_one_line_and_with_debug_the_place_too(shell: Shell) -> None:
-    write_agent(shell, status="running", supervisor="x" * 200_000)
+    write_agent(shell, status="running", attempt=1, attempted={"ended_at": None, "tokens": "x" * 200_000})
 
     done = shell.run("inspect", AGENT)
 

@@ -15,7 +15,9 @@ from mcp.client import Client
 from mcp_types import TextContent
 
 from meshfleet.agents.process import environment_has, process_table
+from meshfleet.demo.leaving import stop_all_attempts
 from tests.agents.fake_runtime import install
+from tests.ledgers import ledger_at
 from tests.server.serving import SERVE, environ_for
 
 pytestmark = pytest.mark.anyio
@@ -80,8 +82,12 @@ async def session_in(folder: Path, **more: str) -> AsyncGenerator[Session]:
     database.parent.mkdir(parents=True, exist_ok=True)
     database.touch()
     program = StdioServerParameters(command=SERVE[0], args=SERVE[1:], env=environ)
-    async with Client(program, read_timeout_seconds=PATIENCE_S) as client:
-        yield Session(client, folder)
+    try:
+        async with Client(program, read_timeout_seconds=PATIENCE_S) as client:
+            yield Session(client, folder)
+    finally:
+        # one that was just cancelled may outlive the server that was to stop it
+        await stop_all_attempts(ledger_at(file))
 
 
 @pytest.fixture(scope="module")

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from meshfleet.agents.process import ProcessIdentity, boot_id, is_same_process
 from meshfleet.ledger import Ledger
 from meshfleet.mesh import fleets
+from meshfleet.mesh.fleets import UNSUPERVISED
 from meshfleet.mesh.lifecycle import AT_WORK
 from meshfleet.model import Row, SupervisorRow
 
-UNSUPERVISED: Final = "unsupervised"
-"""The condition of an agent at work whose supervisor is gone: it goes on, and nobody retries, limits or stops it."""
+
+def supervisor_key(supervisor: object) -> tuple[object, ...]:
+    """What tells a supervisor from all others; nothing where a row that was edited by hand names none."""
+    match supervisor:
+        case {"pid": int(pid), "start_time": int() | float() as start_time, "boot_id": str(boot)}:
+            return pid, start_time, boot
+    return ()
 
 
 def is_alive(supervisor: SupervisorRow) -> bool:
-    """Tell whether exactly this supervisor still runs."""
-    if supervisor["boot_id"] != boot_id():
+    """Tell whether exactly this supervisor still runs; one that is none does not."""
+    if not supervisor_key(supervisor) or supervisor["boot_id"] != boot_id():
         return False
     return is_same_process(ProcessIdentity(supervisor["pid"], supervisor["start_time"]))
 
@@ -44,7 +50,7 @@ class Gone:
         supervisor = agent.get("supervisor")
         if agent["status"] not in AT_WORK or supervisor is None:
             return False
-        key = (supervisor["pid"], supervisor["start_time"], supervisor["boot_id"])
+        key = supervisor_key(supervisor)
         if key not in self._known:
             self._known[key] = not is_alive(supervisor)
         return self._known[key]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from meshfleet.agents.process import ProcessIdentity, boot_id
-from meshfleet.agents.standing import is_alive
+from meshfleet.agents.standing import is_alive, supervisor_key
 from meshfleet.dashboard.lists.fleets import name_of
 from meshfleet.dashboard.picture import Picture, Run, Wanted
 from meshfleet.errors import MeshfleetError, NotFound
@@ -32,7 +32,7 @@ NEWER: Final = (
     "upgrade meshfleet to act on it"
 )
 
-_Supervisor = tuple[int, float, str]
+_Supervisor = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Collector:
 
         def left(agent: Row) -> bool:
             supervisor = agent.get("supervisor")
-            return agent["status"] in AT_WORK and supervisor is not None and _named(supervisor) in gone
+            return agent["status"] in AT_WORK and supervisor is not None and supervisor_key(supervisor) in gone
 
         fleets = fleet_summaries(view, left=left)
         picture = Picture(
@@ -125,17 +125,13 @@ class Collector:
 
     def _note_supervisors(self, view: View) -> None:
         rows = (agent.get("supervisor") for agent in view.agents_that_are(*AT_WORK))
-        self._supervisors = {_named(row): row for row in rows if row is not None}
+        self._supervisors = {supervisor_key(row): row for row in rows if row is not None}
 
     def _gone(self) -> frozenset[_Supervisor]:
         return frozenset(name for name, row in self._supervisors.items() if not is_alive(row))
 
     def _is_there(self, seq: int) -> bool:
         return seq > 0 or self._ledger.data_file.exists()
-
-
-def _named(supervisor: SupervisorRow) -> _Supervisor:
-    return supervisor["pid"], supervisor["start_time"], supervisor["boot_id"]
 
 
 def _names(fleets: list[FleetSummary]) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from meshfleet.errors import Conflict, Invalid, NotFound
 from meshfleet.ledger import Ledger, Transaction, View
@@ -14,6 +14,11 @@ from meshfleet.mesh.lifecycle import AT_WORK, attempt_of
 from meshfleet.mesh.specs import AgentSpec, FleetOptions, check_options, check_spec, check_timeout, order_of
 from meshfleet.mesh.texts import checked_name, description_to_keep, shown
 from meshfleet.model import AgentStatus, FleetStatus, Row, Start, SupervisorRow, new_id, now_ms
+
+DORMANT: Final = "dormant"
+"""The condition of an agent that is not to start before it is called, or before others are complete."""
+UNSUPERVISED: Final = "unsupervised"
+"""The condition of an agent at work whose supervisor is gone: it goes on, and nobody retries, limits or stops it."""
 
 
 def create_fleet(
@@ -147,22 +152,24 @@ def shown_agent(view: View, agent: Row) -> Row:
     row = {key: value for key, value in agent.items() if key != "env"}
     if agent["status"] not in AT_WORK:
         return row
-    if is_dormant(view, agent):
-        return row | {"condition": "dormant", "waiting_for": what_it_waits_for(view, agent)}
     attempt = attempt_of(view, agent)
     if attempt is not None and "ended_at" not in attempt:
         used = usage_of_agent(view, agent)
         row["used"] = {"tokens": used.tokens, "cost": used.cost}
-    condition = condition_of(agent, attempt)
+    condition = condition_of(view, agent, attempt)
     if condition is not None:
         row["condition"] = condition
+    if condition == DORMANT:
+        row["waiting_for"] = what_it_waits_for(view, agent)
     if attempt is not None and "silent_since" in attempt:
         row["silent_since"] = attempt["silent_since"]
     return row
 
 
-def condition_of(agent: Row, attempt: Row | None) -> str | None:
+def condition_of(view: View, agent: Row, attempt: Row | None) -> str | None:
     """What there is to say of an agent beyond its status; None where there is nothing."""
+    if is_dormant(view, agent):
+        return DORMANT
     if agent["status"] == AgentStatus.PENDING:
         if "retry_at" in agent:
             return "retrying"

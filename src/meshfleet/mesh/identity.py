@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,14 +9,13 @@ from meshfleet.errors import Invalid
 from meshfleet.ledger import Ledger, View
 from meshfleet.mesh.inboxes import unreached_of
 from meshfleet.mesh.lifecycle import require_agent
-from meshfleet.mesh.texts import shown
+from meshfleet.mesh.texts import listed, shown
 from meshfleet.model import Row
 
 MOST_PEERS: Final = 50
 """More peers than this are counted, not listed: whatever a model is told is paid for in every turn."""
 MOST_LOST: Final = 50
 """More of its own messages that reach nobody than this are counted, too; the latest are listed."""
-_SHOWN_IDS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +84,8 @@ def agent_called(view: View, fleet_id: str, argument: str, named: str) -> str:
         return named
     of_role = [agent["id"] for agent in view.agents_of(fleet_id) if agent["role"] == named]
     if len(of_role) > 1:
-        raise Invalid(f"{argument} {shown(named)} is the role of {len(of_role)} agents, {_listed(of_role)}; name one")
+        raise Invalid(f"{argument} {shown(named)} is the role of {len(of_role)} agents, {listed(of_role)}; name one")
     return of_role[0] if of_role else named
-
-
-def _listed(ids: Sequence[str]) -> str:
-    return ", ".join(ids[:_SHOWN_IDS]) + (", ..." if len(ids) > _SHOWN_IDS else "")
 
 
 @dataclass(frozen=True, slots=True)

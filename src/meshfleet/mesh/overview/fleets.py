@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from meshfleet.ledger import View
 from meshfleet.mesh.budgets import Usage, fleets_by_parent, usage_of_agent
 from meshfleet.mesh.dormancy import is_dormant, what_it_waits_for
-from meshfleet.mesh.fleets import condition_of, require_fleet, shown_agent
+from meshfleet.mesh.fleets import UNSUPERVISED, condition_of, require_fleet, shown_agent
 from meshfleet.mesh.lifecycle import attempt_of, require_agent
 from meshfleet.mesh.overview.fields import Left, nobody, text, whole
 from meshfleet.model import AgentStatus, Row, attempt_key
-
-UNSUPERVISED: Final = "unsupervised"
-DORMANT: Final = "dormant"
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +205,7 @@ def condition(view: View, agent: Row, left: Left = nobody) -> str | None:
         return None
     if left(agent):
         return UNSUPERVISED
-    return DORMANT if is_dormant(view, agent) else condition_of(agent, attempt_of(view, agent))
+    return condition_of(view, agent, attempt_of(view, agent))
 
 
 def _fleet(view: View, fleet: Row, below: Mapping[str, list[Row]], left: Left) -> FleetSummary:

@@ -8,10 +8,11 @@ from enum import StrEnum
 
 from meshfleet.ledger import View
 from meshfleet.mesh.budgets import excess_of
+from meshfleet.mesh.fleets import UNSUPERVISED
 from meshfleet.mesh.inboxes import undeliverable
 from meshfleet.mesh.lifecycle import AT_WORK
 from meshfleet.mesh.overview.fields import Left, nobody, text, whole
-from meshfleet.mesh.overview.fleets import UNSUPERVISED, condition
+from meshfleet.mesh.overview.fleets import condition
 from meshfleet.model import Row, attempt_key
 
 

@@ -33,7 +33,7 @@ help:
 	@echo 'make test    all tests, those with the real OpenCode included'
 	@echo 'make lint    style, types, and which floor may import which'
 	@echo 'make format  rewrite the code in the style that lint wants'
-	@echo 'make docs    docs/tools.md, from what the server tells its clients'
+	@echo 'make docs    docs/tools.md and the words a client is greeted with, from what the server tells its clients'
 	@echo 'make bench   measure, and say against what'
 	@echo 'make storm   kill processes at random for ten minutes (SECONDS=600), and say what the ledger lost by it'
 	@echo 'make soak    let 300 agents misbehave (AGENTS=300) while servers are killed, and say whether any was lost'
@@ -61,6 +61,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 docs: $(INSTALLED)
+	$(BIN)/python -m meshfleet.server.prepare
 	$(BIN)/python -m meshfleet.server.reference docs/tools.md
 
 bench: $(INSTALLED) $(LINKED)

@@ -13,7 +13,8 @@ import pytest
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from meshfleet.cli.app import TYPED_BY_A_PERSON, app
+from meshfleet.cli.app import app
+from meshfleet.cli.serve import TYPED_BY_A_PERSON
 from meshfleet.cli.wording import counted, counted_rows, in_a_shell_s_words
 
 LONGEST: Final = 60

@@ -13,7 +13,9 @@ import pytest
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from mcp_types import JSONRPCRequest, JSONRPCResponse
 
-from meshfleet.server import envelope, streams
+from meshfleet.server import envelope, lines
+from meshfleet.server.envelope import Call, Message
+from meshfleet.server.lines import line_streams
 from meshfleet.server.streams import MessageReader, MessageWriter, message_streams
 from meshfleet.server.unanswered import MOST_AT_ONCE
 from tests.server.serving import PATIENCE_S, environ_for, raw_server
@@ -134,7 +136,7 @@ def is_writable(fd: int) -> bool:
 async def test_a_client_that_never_reads_is_soon_not_read_from_either(
     wire: Wire, flood: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "GRACE_S", 0.05)
+    monkeypatch.setattr(lines, "GRACE_S", 0.05)
     wire.send(HELLO)
     sent = 0
     with anyio.fail_after(20):
@@ -153,7 +155,7 @@ async def test_a_client_that_never_reads_is_soon_not_read_from_either(
 async def test_one_that_ends_its_input_and_never_reads_is_waited_for_no_longer_than_the_grace(
     wire: Wire, flood: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "GRACE_S", 0.05)
+    monkeypatch.setattr(lines, "GRACE_S", 0.05)
     while is_writable(wire.server_out):
         os.write(wire.server_out, b" " * 4095 + b"\n")
     wire.send(HELLO + flood * (60_000 // len(flood)))
@@ -180,10 +182,10 @@ async def test_a_slow_client_gets_every_answer_after_it_has_ended_its_input(wire
 async def test_a_line_without_end_is_not_kept_and_refused_once_it_ends(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (envelope, streams):
+    for module in (envelope, lines):
         monkeypatch.setattr(module, "MOST_LINE_BYTES", 1000)
-    async with streams_over(wire) as (reader, _), anyio.create_task_group() as tasks:
-        received: list[SessionMessage] = []
+    async with line_streams(wire.server_in, wire.server_out) as (reader, _), anyio.create_task_group() as tasks:
+        received: list[Message] = []
 
         async def receive() -> None:
             received.append(await reader.receive())
@@ -198,7 +200,7 @@ async def test_a_line_without_end_is_not_kept_and_refused_once_it_ends(
         [refusal] = answers_in(await wire.read())
         assert refusal["error"]["code"] == -32600
         assert refusal["error"]["message"].startswith("this line has more than 1000 bytes; ")
-        assert [item.message for item in received] == [JSONRPCRequest(jsonrpc="2.0", id=1, method="ping")]
+        assert received == [Call("ping", id=1)]
 
 
 @pytest.mark.slow

@@ -28,7 +28,7 @@ TASK = 'Find out why "größer" < 2\n```json\n{"agents": []}\n```\n\u2028 😀'
 @pytest.fixture(params=["legacy", "auto"])
 async def client(request: pytest.FixtureRequest, ledger_file: Path, tmp_path: Path) -> AsyncGenerator[Client]:
     """The SDK's client of a server that supervises nothing, so that what is spawned waits."""
-    server = build_server(Context(open_ledger(ledger_file), Caller(), None, {}, tmp_path))
+    server = build_server(Context(open_ledger(ledger_file), Caller(), None, {}, tmp_path), "")
     async with Client(server, mode=request.param) as client:
         yield client
 

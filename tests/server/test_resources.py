@@ -37,9 +37,9 @@ from meshfleet.mesh.templates import TemplateDraft, get_fleet_template, save_fle
 from meshfleet.mesh.texts import shown
 from meshfleet.model import ORCHESTRATOR
 from meshfleet.server.app import build_server
+from meshfleet.server.lines import GRACE_S
 from meshfleet.server.offers import RESOURCE_NOT_FOUND
 from meshfleet.server.resources import PAGE_SIZE, Library
-from meshfleet.server.streams import GRACE_S
 from meshfleet.server.subscriptions import LOOK_S, MOST_WATCHED, Subscriptions
 from meshfleet.server.tool import Context
 from tests.mesh.fleets import fleet_of, inbox_of, open_ledger, send, start_all, supervisor
@@ -67,7 +67,7 @@ class Session(NamedTuple):
 async def session(request: pytest.FixtureRequest, ledger_file: Path, tmp_path: Path) -> AsyncGenerator[Session]:
     """The SDK's client of the server's own code, in each protocol mode, and another hold on its ledger."""
     ledger = open_ledger(ledger_file)
-    server = build_server(Context(ledger, Caller(), None, {}, tmp_path))
+    server = build_server(Context(ledger, Caller(), None, {}, tmp_path), "")
     async with Client(server, mode=request.param) as client:
         yield Session(client, open_ledger(ledger_file), request.param == "legacy")
 
@@ -275,7 +275,7 @@ async def test_odd_ids_and_bytes_of_an_old_ledger_do_not_keep_a_client_from_read
 async def test_an_agent_s_server_has_neither_resources_nor_prompts(ledger_file: Path, tmp_path: Path) -> None:
     ledger = open_ledger(ledger_file)
     _, (a, _) = fleet_of(ledger, "A", "B", by=supervisor())
-    async with Client(build_server(Context(ledger, Caller(a), None, {}, tmp_path))) as client:
+    async with Client(build_server(Context(ledger, Caller(a), None, {}, tmp_path), "")) as client:
         assert client.server_capabilities.resources is None
         assert client.server_capabilities.prompts is None
         assert client.server_capabilities.completions is None

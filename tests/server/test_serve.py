@@ -184,6 +184,7 @@ def test_words_that_can_not_be_read_are_told_at_the_start_in_health_and_by_route
     words.write_text("{")
     environ = environ_for(ledger_file, MESHFLEET_OPENCODE=str(fake_opencode(tmp_path)), **{variable: str(words)})
     with raw_server(environ) as server:
+        assert said_in(server.call("list_fleets"))["fleets"]
         told = f"{variable} names '{words}', which is no JSON: line 1, column 2"
         assert told in server.stderr
         assert server.stderr.count("\n") == 1

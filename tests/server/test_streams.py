@@ -22,7 +22,7 @@ from mcp.shared.message import SessionMessage
 from mcp_types import ErrorData, JSONRPCError, JSONRPCRequest, JSONRPCResponse
 from pydantic_core import PydanticSerializationError
 
-from meshfleet.server import streams
+from meshfleet.server import lines
 from meshfleet.server.streams import MessageReader, MessageWriter, message_streams, stdio_streams
 from tests.server.streams_helpers import HELLO, Wire, answers_in, call, line, needs_full_disk, ping, serve
 
@@ -360,13 +360,13 @@ async def test_a_cancelled_request_is_not_waited_for(wire: Wire) -> None:
     answers = await served(wire, HELLO + call(7, "wait") + CANCEL_7 + ping(1))
 
     assert [answer["id"] for answer in answers] == ["hello", 1]
-    assert time.perf_counter() - started < 5 < streams.GRACE_S
+    assert time.perf_counter() - started < 5 < lines.GRACE_S
 
 
 async def test_a_request_that_never_ends_is_waited_for_no_longer_than_the_grace(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "GRACE_S", 0.05)
+    monkeypatch.setattr(lines, "GRACE_S", 0.05)
     answers = await served(wire, HELLO + call(1, "wait"))
 
     assert [answer["id"] for answer in answers] == ["hello", 1]
@@ -389,4 +389,4 @@ async def test_nobody_waits_for_answers_that_nobody_can_read(wire: Wire) -> None
             await waiting.wait()
             wire.close(wire.from_server)
 
-    assert time.perf_counter() - started < 5 < streams.GRACE_S
+    assert time.perf_counter() - started < 5 < lines.GRACE_S

@@ -40,7 +40,9 @@ PEERS_TOOLS: Final = [
 def told_to_models(*, in_agent_mode: bool) -> bytes:
     """What every turn of a model pays for."""
     tools = [tool.on_the_wire() for tool in offered_tools(in_agent_mode=in_agent_mode).values()]
-    told = [{"name": tool.name, "description": tool.description, "parameters": tool.input_schema} for tool in tools]
+    told = [
+        {"name": tool["name"], "description": tool["description"], "parameters": tool["inputSchema"]} for tool in tools
+    ]
     return json.dumps(told).encode()
 
 
@@ -70,13 +72,13 @@ def test_an_agent_is_offered_what_a_peer_needs() -> None:
 
 def test_what_an_agent_starts_can_t_be_given_more_than_the_agent_has() -> None:
     offered = offered_tools(in_agent_mode=True)
-    told = json.dumps([offered[name].on_the_wire().input_schema for name in ("spawn_fleet", "attach_agent")])
+    told = json.dumps([offered[name].on_the_wire()["inputSchema"] for name in ("spawn_fleet", "attach_agent")])
     assert [name for name in ("allow_all", "env", "cwd", "model") if f'"{name}"' in told] == []
 
 
 @pytest.mark.parametrize("name", TOOLS)
 def test_an_input_schema_is_closed_described_and_without_references(name: str) -> None:
-    schema = TOOLS[name].on_the_wire().input_schema
+    schema = TOOLS[name].on_the_wire()["inputSchema"]
     assert schema["type"] == "object"
     for part in schemas_in(schema):
         assert not {"$ref", "$defs", "anyOf", "title"} & (part.keys() - part.get("properties", {}).keys())
@@ -94,12 +96,12 @@ def test_an_input_schema_is_closed_described_and_without_references(name: str) -
 def test_a_schema_requires_what_the_tool_refuses_to_go_without(name: str) -> None:
     tool = TOOLS[name]
     required = [key for key, field in tool.arguments.model_fields.items() if field.is_required()]
-    assert tool.on_the_wire().input_schema.get("required", []) == required
+    assert tool.on_the_wire()["inputSchema"].get("required", []) == required
 
 
 @pytest.mark.parametrize("name", TOOLS)
 def test_an_output_schema_describes_an_object_and_lets_more_be_added(name: str) -> None:
-    for part in schemas_in(TOOLS[name].on_the_wire().output_schema):
+    for part in schemas_in(TOOLS[name].on_the_wire()["outputSchema"]):
         if part.get("type") == "object":
             assert set(part.get("required", [])) <= part.get("properties", {}).keys()
             assert "additionalProperties" not in part
@@ -107,9 +109,8 @@ def test_an_output_schema_describes_an_object_and_lets_more_be_added(name: str) 
 
 @pytest.mark.parametrize("name", TOOLS)
 def test_a_tool_that_only_reads_says_so_and_is_repeatable(name: str) -> None:
-    annotations = TOOLS[name].on_the_wire().annotations
-    assert annotations is not None
-    assert annotations.idempotent_hint or not annotations.read_only_hint
+    annotations = TOOLS[name].on_the_wire()["annotations"]
+    assert annotations["idempotentHint"] or not annotations["readOnlyHint"]
 
 
 class Inner(Arguments):

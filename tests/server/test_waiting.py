@@ -17,7 +17,7 @@ from meshfleet.mesh.identity import Caller
 from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.waiting import MOST_OUTPUT
 from meshfleet.server import waits
-from meshfleet.server.app import run_tool, run_waiting_tool
+from meshfleet.server.calls import run_tool, run_waiting_tool
 from meshfleet.server.tool import Context
 from meshfleet.server.tools import TOOLS
 from meshfleet.server.waits import MOST_AT_ONCE, Waits
@@ -45,9 +45,7 @@ async def silently(_progress: float, _total: float | None, _message: str | None)
 async def wait(context: Context, **arguments: object) -> dict[str, Any]:
     """What the tool says, refusals included."""
     result = await run_waiting_tool(TOOLS["wait"], context, arguments, silently)
-    if result.is_error:
-        return {"error": result.content}
-    return result.structured_content or {}
+    return {"error": result.text} if result.value is None else result.value
 
 
 async def test_progress_is_reported_again_and_again_and_only_grows(
@@ -108,7 +106,7 @@ async def test_what_ended_before_it_was_resumed_is_news_again_when_it_ends_again
     start_all(ledger)
     settle_attempt(ledger, agent_id, 1, Outcome(ok=False, error="it broke"))
     first = await wait(context, fleet_id=fleet_id)
-    assert not run_tool(TOOLS["resume"], context, {"agent_id": agent_id}).is_error
+    assert run_tool(TOOLS["resume"], context, {"agent_id": agent_id}).value is not None
     waiting_again = await wait(context, fleet_id=fleet_id, timeout_ms=1, cursor=first["cursor"])
     assert (waiting_again["ended"], waiting_again["timed_out"]) == ([], True)
     start_all(ledger)
@@ -123,8 +121,8 @@ async def test_a_waiting_tool_that_fails_inside_is_a_refusal(context: Context) -
 
     broken = dataclasses.replace(TOOLS["wait"], wait=fail)
     result = await run_waiting_tool(broken, context, {"fleet_id": "x"}, silently)
-    assert result.is_error
-    assert "wait failed inside meshfleet (RuntimeError: it broke)" in str(result.content)
+    assert result.value is None
+    assert "wait failed inside meshfleet (RuntimeError: it broke)" in result.text
 
 
 async def test_a_wait_for_no_fleet_is_refused_and_makes_room(context: Context) -> None:

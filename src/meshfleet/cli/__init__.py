@@ -33,9 +33,15 @@ def main() -> int:
 
 def _run() -> int:
     try:
-        from meshfleet.cli.app import app
+        if sys.argv[1:] == ["serve"]:
+            # agents and their users wait for this one, which needs nothing of the others
+            from meshfleet.cli.serve import serve
 
-        app()
+            serve()
+        else:
+            from meshfleet.cli.app import app
+
+            app()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else FAILED
     except BrokenPipeError:

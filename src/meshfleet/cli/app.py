@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -14,17 +13,13 @@ from meshfleet.cli import template
 from meshfleet.cli.clients import Client
 from meshfleet.cli.inspect import EXAMPLES as INSPECT_EXAMPLES
 from meshfleet.cli.inspect import inspect
-from meshfleet.cli.output import note, say
+from meshfleet.cli.output import say
 from meshfleet.cli.paths import named_file, working_folder
 from meshfleet.cli.spawn import EXAMPLES as SPAWN_EXAMPLES
 from meshfleet.cli.spawn import spawn
 from meshfleet.settings import Settings
 
 STANDARD_OUTPUT: Final = "-"
-TYPED_BY_A_PERSON: Final = (
-    "meshfleet serve: waiting for an MCP client on standard input; "
-    "OpenCode starts this for you (see README). Ctrl-D ends it."
-)
 
 app = typer.Typer(
     name="meshfleet",
@@ -56,16 +51,9 @@ def _options(
 @app.command(short_help="The MCP server; OpenCode starts it")
 def serve() -> None:
     """Serve MCP over standard input and output; this is what OpenCode's configuration starts."""
-    # what is wrong with these is said before the server is loaded, which takes longer than all the rest
-    settings, folder = Settings.from_environ(os.environ), working_folder()
+    from meshfleet.cli.serve import serve as run
 
-    import anyio
-
-    from meshfleet.server.serve import serve as serve_stdio
-
-    if sys.stdin is not None and sys.stdin.isatty():
-        note(TYPED_BY_A_PERSON)
-    anyio.run(serve_stdio, settings, dict(os.environ), folder)
+    run()
 
 
 @app.command(short_help="Three real agents hand work to each other")

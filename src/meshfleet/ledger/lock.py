@@ -69,6 +69,19 @@ class LedgerLock:
         finally:
             self._turn.release()
 
+    def is_free(self) -> bool:
+        """Whether nobody holds it just now, so that whoever asks for it would hardly wait."""
+        if self._fd is None or not self._turn.acquire(blocking=False):
+            return False
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        except OSError:
+            return False
+        finally:
+            self._turn.release()
+        return True
+
     def let_others_go_on(self) -> None:
         """Give the lock to other processes before `held` ends; the threads of this one still wait."""
         if self._held_fd is not None:

@@ -78,6 +78,11 @@ class Ledger:
         """How many torn transactions this process has cut off."""
         return self._replica.torn_tails_cut
 
+    @property
+    def is_free(self) -> bool:
+        """Whether a transaction begun now would hardly wait for anybody."""
+        return self._lock.is_free()
+
     def read(self, query: Callable[[View], T]) -> T:
         """Answer a query from memory, after taking in what other processes have written.
 

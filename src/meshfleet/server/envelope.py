@@ -1,34 +1,30 @@
-"""What a line of the wire says: a JSON-RPC message, or why it is none; streams.py is left to move the bytes.
+"""What a line of the wire says: a JSON-RPC message, or why it is none; lines.py is left to move the bytes.
 
 The SDK's own adapter takes twice as long, lets NaN through, and takes a request whose id is 1.5 or null for a
-notification, so that its sender would wait for ever.
+notification, so that its sender would wait for ever. Nothing here needs the SDK, which takes most of a second to load.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
-from mcp_types import (
-    INTERNAL_ERROR,
-    INVALID_REQUEST,
-    PARSE_ERROR,
-    ErrorData,
-    JSONRPCError,
-    JSONRPCMessage,
-    JSONRPCNotification,
-    JSONRPCRequest,
-    JSONRPCResponse,
-    RequestId,
-)
-from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError, from_json
+from pydantic_core import from_json, to_json
 
+if TYPE_CHECKING:
+    from mcp_types import JSONRPCError, JSONRPCResponse
+
+RequestId = str | int
+PARSE_ERROR: Final = -32700
+INVALID_REQUEST: Final = -32600
+INVALID_PARAMS: Final = -32602
+CONNECTION_CLOSED: Final = -32000
 MOST_LINE_BYTES: Final = 64 * 1024 * 1024
 """Bytes of a line that are read; whatever a tool takes fits into it many times."""
 _SHOWN_CHARACTERS: Final = 60
-_CALLING: Final = "tools/call"
+CALLING: Final = "tools/call"
 _INTEGER_DIGITS: Final = 4300  # Python's and pydantic's limit, which keeps parsing linear
 _REMEDY: Final = "send each JSON-RPC 2.0 message as one JSON object on one line, in UTF-8"
 _PLACE: Final = re.compile(r" at line 1 column (\d+)")
@@ -46,17 +42,45 @@ class NotAMessage(Exception):
     """A line that is no JSON-RPC message.
 
     Attributes:
-        answer: the error to send back; its id is the request's where the line still shows one.
+        answer: the line to send back; its id is the request's where the line still shows one.
     """
 
     def __init__(self, code: int, text: str, request_id: RequestId | None) -> None:
         super().__init__(text)
-        self.answer: Final = JSONRPCError(
-            jsonrpc="2.0", id=request_id, error=ErrorData(code=code, message=f"{text}; {_REMEDY}")
-        )
+        self.answer: Final = error_line(request_id, code, f"{text}; {_REMEDY}")
 
 
-def message_in(line: bytes) -> JSONRPCMessage:
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request, or a notification.
+
+    Attributes:
+        method: What is asked for.
+        params: With what.
+        id: The request's id; None makes it a notification.
+    """
+
+    method: str
+    params: dict[str, Any] | None = None
+    id: RequestId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What the other side answers to a request: a response or an error of the SDK, which alone asks anything."""
+
+    content: JSONRPCResponse | JSONRPCError
+
+
+Message = Call | Reply
+
+
+def error_line(request_id: RequestId | None, code: int, text: str) -> bytes:
+    r"""An error as a line with its "\n"."""
+    return to_json({"jsonrpc": "2.0", "id": request_id, "error": {"code": code, "message": text}}) + b"\n"
+
+
+def message_in(line: bytes) -> Message:
     """Return the message a line holds; of a repeated key the last value counts; raises NotAMessage."""
     if len(line) > MOST_LINE_BYTES:
         raise NotAMessage(INVALID_REQUEST, f"this line has more than {MOST_LINE_BYTES} bytes", None)
@@ -78,41 +102,30 @@ def message_in(line: bytes) -> JSONRPCMessage:
     return _reply_in(found)
 
 
-def line_of(message: JSONRPCMessage) -> bytes:
-    r"""Return a message as a line with its "\n"; raises PydanticSerializationError if its result is no JSON.
-
-    An error always becomes a line: nothing would tell the caller of one that didn't.
-    """
-    try:
-        return message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n"
-    except PydanticSerializationError:
-        if not isinstance(message, JSONRPCError):
-            raise
-        text = message.error.message.encode("utf-8", "backslashreplace").decode()
-        writable = ErrorData(code=message.error.code or INTERNAL_ERROR, message=text)
-        return line_of(JSONRPCError(jsonrpc="2.0", id=message.id, error=writable))
-
-
-def _call_in(found: dict[str, Any]) -> JSONRPCRequest | JSONRPCNotification:
+def _call_in(found: dict[str, Any]) -> Call:
     method, params = found["method"], found.get("params")
     if type(method) is not str:
         raise _invalid(found, f"method is {_shown(method)}; it must be a string")
     if params is not None and type(params) is not dict:
         raise _invalid(found, f"params is {_shown(params)}; it must be an object, or left out")
     if "id" not in found:
-        return JSONRPCNotification(jsonrpc="2.0", method=method, params=params)
+        return Call(method, params)
     request_id = found["id"]
     if type(request_id) not in (str, int):
         raise _invalid(found, f"id is {_shown(request_id)}; it must be a string or an integer")
-    return JSONRPCRequest(jsonrpc="2.0", id=request_id, method=method, params=params)
+    return Call(method, params, request_id)
 
 
-def _reply_in(found: dict[str, Any]) -> JSONRPCResponse | JSONRPCError:
+def _reply_in(found: dict[str, Any]) -> Reply:
+    # a client is asked nothing, so that replies are rare
+    from mcp_types import JSONRPCError, JSONRPCResponse
+    from pydantic import ValidationError
+
     try:
         if found.get("error") is not None:
-            return JSONRPCError.model_validate(found)
+            return Reply(JSONRPCError.model_validate(found))
         if "result" in found:
-            return JSONRPCResponse.model_validate(found)
+            return Reply(JSONRPCResponse.model_validate(found))
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -150,7 +163,7 @@ def _call_with_lone_surrogates(line: bytes) -> dict[str, Any] | None:
         json.dumps({**found, "params": {**found["params"], "arguments": None}}, ensure_ascii=False).encode()
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    return found if found.get("method") == _CALLING and isinstance(found["params"].get("arguments"), dict) else None
+    return found if found.get("method") == CALLING and isinstance(found["params"].get("arguments"), dict) else None
 
 
 def _id_in_broken(line: bytes) -> RequestId | None:

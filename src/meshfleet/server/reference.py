@@ -15,7 +15,6 @@ from meshfleet.server.tools import FOR_AGENTS, TOOLS
 
 if TYPE_CHECKING:
     from mcp_types import Prompt
-    from mcp_types import Tool as WireTool
 
 ORCHESTRATOR_BUDGET: Final = 20_000
 """Bytes that names, descriptions and input schemas may have together: a model pays for them in every turn."""
@@ -49,7 +48,7 @@ def reference() -> str:
 
 def budgeted_bytes(tools: Iterable[Tool[Any]]) -> int:
     """What a model is told of these tools in every turn: names, descriptions and input schemas, in bytes of JSON."""
-    told = [_on_the_wire(tool) for tool in tools]
+    told = [tool.on_the_wire() for tool in tools]
     kept = [{key: one[key] for key in ("name", "description", "inputSchema")} for one in told]
     return len(json.dumps(kept, ensure_ascii=False, separators=(",", ":")).encode())
 
@@ -75,7 +74,7 @@ def form(schema: dict[str, Any]) -> str:
 def _overview(tools: Iterable[Tool[Any]]) -> Iterator[str]:
     yield "| tool | arguments | an agent's server has it |\n| --- | --- | --- |\n"
     for tool in tools:
-        schema = _on_the_wire(tool)["inputSchema"]
+        schema = tool.on_the_wire()["inputSchema"]
         arguments = form(schema).strip("`{}") if schema.get("properties") else "none"
         yield f"| [`{tool.name}`](#{tool.name}) | {arguments} | {_who_has(tool)} |\n"
     yield "\n"
@@ -88,7 +87,7 @@ def _who_has(tool: Tool[Any]) -> str:
 
 
 def _tool(tool: Tool[Any]) -> Iterator[str]:
-    told = _on_the_wire(tool)
+    told = tool.on_the_wire()
     yield f"## {tool.name}\n\n{told['description']}\n\n"
     yield from _arguments(told["inputSchema"])
     yield "| result | form |\n| --- | --- |\n"
@@ -108,7 +107,7 @@ def _arguments(schema: dict[str, Any]) -> Iterator[str]:
 
 
 def _effect(tool: Tool[Any]) -> str:
-    hints = _on_the_wire(tool)["annotations"]
+    hints = tool.on_the_wire()["annotations"]
     told = ["It changes nothing."] if hints["readOnlyHint"] else []
     told += ["A repeat changes nothing more."] if hints["idempotentHint"] and not hints["readOnlyHint"] else []
     told += ["It ends or deletes something, so a client may ask first."] if hints["destructiveHint"] else []
@@ -120,7 +119,7 @@ def _effect(tool: Tool[Any]) -> str:
         return " ".join([*told, "Only an agent's server has it."])
     told.append("An agent's server has it too.")
     if agents_own is not tool:
-        told.append(f"There it takes {form(agents_own.on_the_wire().input_schema)}.")
+        told.append(f"There it takes {form(agents_own.on_the_wire()['inputSchema'])}.")
     return " ".join(told)
 
 
@@ -167,11 +166,6 @@ def _prompt_rows(prompt: Prompt) -> Iterator[str]:
     for argument in prompt.arguments or ():
         optional = "" if argument.required else ", optional"
         yield f"| `{argument.name}`{optional} | {argument.description} |\n"
-
-
-def _on_the_wire(tool: Tool[Any]) -> dict[str, Any]:
-    told: WireTool = tool.on_the_wire()
-    return told.model_dump(by_alias=True, exclude_none=True, mode="json")
 
 
 if __name__ == "__main__":

@@ -5,29 +5,36 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import anyio
+from anyio import to_thread
 
-from meshfleet.agents.supervisor import Supervisor
-from meshfleet.errors import Invalid, NotFound
+from meshfleet.errors import Invalid
 from meshfleet.ledger import Ledger
 from meshfleet.mesh.identity import Caller, caller_of
-from meshfleet.mesh.texts import shown
-from meshfleet.server.app import build_server
-from meshfleet.server.push import Push
-from meshfleet.server.streams import stdio_streams
+from meshfleet.server.envelope import Call, Message
+from meshfleet.server.face import INITIALIZE
+from meshfleet.server.front import Front, Rest
+from meshfleet.server.lines import line_streams
 from meshfleet.server.tool import Context
+from meshfleet.server.tools import offered_tools
 from meshfleet.server.tools.routing import router_of
 from meshfleet.server.waits import Waits
 from meshfleet.settings import Settings
 
+if TYPE_CHECKING:
+    from meshfleet.server.lines import LineWriter
+    from meshfleet.server.start import Opening
+
 log = logging.getLogger(__name__)
 
 
-async def serve(settings: Settings, environ: Mapping[str, str], cwd: Path) -> None:
-    """Serve until standard input ends or a signal says stop; agents go on running.
+async def serve(settings: Settings, environ: Mapping[str, str], cwd: Path, opening: Opening) -> None:
+    """Serve until the input ends or a signal says stop; agents go on running.
 
     Raises:
         MeshfleetError: The server can't start.
@@ -35,41 +42,64 @@ async def serve(settings: Settings, environ: Mapping[str, str], cwd: Path) -> No
     logging.basicConfig(
         stream=sys.stderr, level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
-    ledger = Ledger.from_settings(settings)
+    ledger = opening.ledger or Ledger.from_settings(settings)
     try:
-        supervisor = None if settings.in_agent_mode else Supervisor(ledger, settings, environ)
-        waits = Waits()
-        push = None if settings.in_agent_mode else Push(ledger, settings, watch=waits.watch)
-        caller = _own_caller(ledger, settings)
-        context = Context(
-            ledger, caller, supervisor, environ, cwd, push=push, max_depth=settings.max_depth, waits=waits
-        )
-        server = build_server(context)
-        _look_at_the_user_s_words(context)
-        async with stdio_streams() as (reading, writing), anyio.create_task_group() as tasks:
-            reading.on_input_end = context.waits.end
+        async with anyio.create_task_group() as tasks:
             tasks.start_soon(_stop_on_signal, tasks.cancel_scope)
-            if supervisor is not None:
-                tasks.start_soon(supervisor.run)
-            if push is not None:
-                tasks.start_soon(push.run)
-            await server.run(reading, writing, server.create_initialization_options())
+            context = _context(ledger, settings, environ, cwd)
+            for duty in (context.supervisor, context.push):
+                if duty is not None:
+                    tasks.start_soon(duty.run)
+            _look_at_the_user_s_words(context)
+            await _converse(context, opening)
             tasks.cancel_scope.cancel()
     finally:
         ledger.close()
 
 
-def _own_caller(ledger: Ledger, settings: Settings) -> Caller:
-    agent_id = settings.agent_id
-    if agent_id is None:
-        return Caller()
-    try:
-        return caller_of(ledger, agent_id)
-    except NotFound:
-        raise Invalid(
-            f"MESHFLEET_AGENT_ID is {shown(agent_id)}, which is no agent of {settings.data_file}; unset it, or set "
-            "MESHFLEET_DATA_FILE to the ledger of that agent"
-        ) from None
+def _context(ledger: Ledger, settings: Settings, environ: Mapping[str, str], cwd: Path) -> Context:
+    waits = Waits()
+    if settings.agent_id is not None:
+        caller = caller_of(ledger, settings.agent_id)
+        return Context(ledger, caller, None, environ, cwd, max_depth=settings.max_depth, waits=waits)
+    # an agent's server has no use for these, and there are many such servers
+    from meshfleet.agents.supervisor import Supervisor
+    from meshfleet.server.push import Push
+
+    supervisor, push = Supervisor(ledger, settings, environ), Push(ledger, settings, watch=waits.watch)
+    return Context(ledger, Caller(), supervisor, environ, cwd, push=push, max_depth=settings.max_depth, waits=waits)
+
+
+async def _converse(context: Context, opening: Opening) -> None:
+    """Answer the client until it has said its last word; the SDK is loaded when it is needed."""
+    tools = offered_tools(in_agent_mode=context.caller.agent_id is not None)
+    arrival = opening.arrival
+    greeted = None if arrival.greeting is None else Call(INITIALIZE, arrival.greeting[1], arrival.greeting[0])
+    lines = line_streams(opening.fd_in, opening.fd_out, arrival.unanswered)
+    # calls that are cut off are answered before the lines are closed
+    async with lines as (reader, writer), anyio.create_task_group() as calls:
+        reader.on_input_end = context.waits.end
+        front = Front(reader, writer, opening.face, tools, context, calls, greeted)
+        with suppress(anyio.EndOfStream):
+            first = await front.receive()
+            await _call_in_the_sdk(context, opening.words, front, writer, first)
+        calls.cancel_scope.cancel()
+
+
+async def _call_in_the_sdk(context: Context, words: str, front: Front, writer: LineWriter, first: Message) -> None:
+    """Have the SDK answer what the front does not, from this message on; the front goes on meanwhile."""
+    rest = Rest(front, first)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(rest.gather)
+        answer = await to_thread.run_sync(_sdk)
+        await answer(context, words, rest, writer)
+        tasks.cancel_scope.cancel()
+
+
+def _sdk() -> Callable[[Context, str, Rest, LineWriter], Awaitable[None]]:
+    from meshfleet.server.app import answer_the_rest
+
+    return answer_the_rest
 
 
 def _look_at_the_user_s_words(context: Context) -> None:

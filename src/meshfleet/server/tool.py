@@ -5,29 +5,33 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from mcp_types import Tool as WireTool
-from mcp_types import ToolAnnotations
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from meshfleet.agents.supervisor import Supervisor
 from meshfleet.errors import Invalid
 from meshfleet.ledger import Ledger
 from meshfleet.mesh.identity import Caller
 from meshfleet.mesh.specs import MOST_DEPTH
 from meshfleet.model import now_ms
-from meshfleet.server.push import Push
+from meshfleet.server.lane import Lane
 from meshfleet.server.refusals import wrong_arguments
 from meshfleet.server.waits import Report, Waits
+
+if TYPE_CHECKING:
+    from meshfleet.agents.supervisor import Supervisor
+    from meshfleet.server.push import Push
 
 JsonObject = dict[str, Any]
 
 
 class Arguments(BaseModel):
-    """The arguments of a tool: nothing is converted, and nothing unknown is let through."""
+    """The arguments of a tool: nothing is converted, and nothing unknown is let through.
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    Their check is put together when it is first needed: a session calls few of the tools.
+    """
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, defer_build=True)
 
 
 A = TypeVar("A", bound=Arguments)
@@ -51,6 +55,7 @@ class Context:
         push: Who streams inboxes; None where this server streams none.
         max_depth: How many levels of fleets there may be.
         waits: The calls that wait for something to happen in the ledger.
+        lane: Where the other calls take effect one after another.
     """
 
     ledger: Ledger
@@ -62,6 +67,7 @@ class Context:
     push: Push | None = None
     max_depth: int = MOST_DEPTH
     waits: Waits = field(default_factory=Waits)
+    lane: Lane = field(default_factory=Lane)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,20 +124,20 @@ class Tool(Generic[A]):
         except ValidationError as error:
             raise Invalid(wrong_arguments(self.name, list(self.arguments.model_fields), error)) from None
 
-    def on_the_wire(self) -> WireTool:
+    def on_the_wire(self) -> JsonObject:
         """The tool as `tools/list` tells of it."""
-        return WireTool(
-            name=self.name,
-            description=self.description,
-            input_schema=tight_schema(self.arguments.model_json_schema()),
-            output_schema=self.result,
-            annotations=ToolAnnotations(
-                read_only_hint=self.read_only,
-                destructive_hint=self.destructive,
-                idempotent_hint=self.idempotent or self.read_only,
-                open_world_hint=self.open_world,
-            ),
-        )
+        return {
+            "name": self.name,
+            "description": self.description,
+            "inputSchema": tight_schema(self.arguments.model_json_schema()),
+            "outputSchema": self.result,
+            "annotations": {
+                "readOnlyHint": self.read_only,
+                "destructiveHint": self.destructive,
+                "idempotentHint": self.idempotent or self.read_only,
+                "openWorldHint": self.open_world,
+            },
+        }
 
 
 def tight_schema(schema: JsonObject) -> JsonObject:

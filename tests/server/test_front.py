@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import select
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -11,11 +13,21 @@ from typing import Any, Final
 import pytest
 
 from meshfleet.ledger.lock import LedgerLock
+from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.server.face import VERSIONS
 from meshfleet.server.front import INTRODUCTION_ID
 from meshfleet.settings import beside
-from tests.mesh.fleets import fleet_of, open_ledger, supervisor
-from tests.server.serving import Prepared, RawServer, environ_for, prepare, raw_server, refusal_in, said_in
+from tests.mesh.fleets import fleet_of, open_ledger, start_all, supervisor
+from tests.server.serving import (
+    PATIENCE_S,
+    Prepared,
+    RawServer,
+    environ_for,
+    prepare,
+    raw_server,
+    refusal_in,
+    said_in,
+)
 from tests.server.streams_helpers import HELLO, call, line, ping
 
 ONLY_THE_SDK_KNOWS: Final[dict[str, Any]] = {"tasks": {}}
@@ -248,6 +260,32 @@ def test_a_client_that_asks_a_lot_before_it_reads_gets_it_all(ledger_file: Path)
         answers = [server.receive() for _ in range(60)]
     assert sorted(answer["id"] for answer in answers) == list(range(60))
     assert len({json.dumps(answer["result"]) for answer in answers}) == 1
+
+
+def test_a_client_that_reads_nothing_of_a_long_answer_may_go_on_asking(ledger_file: Path) -> None:
+    ledger = open_ledger(ledger_file)
+    fleet_id, _ = fleet_of(ledger, "A", by=supervisor())
+    [(agent_id, number)] = start_all(ledger)
+    settle_attempt(ledger, agent_id, number, Outcome(ok=True, output="x" * 150_000))
+    ledger.close()
+    long_line = line("ping", "p", _meta={"filling": "x" * 8_000})
+    with raw_server(environ_for(ledger_file)) as server:
+        for _ in range(3):
+            first = server.call("collect_results", fleet_id=fleet_id)
+        write_bounded(server, call("long", "collect_results", fleet_id=fleet_id) + long_line * 25)
+        answers = [server.receive() for _ in range(26)]
+    assert {answer["id"]: answer["result"] for answer in answers} == {"long": first, "p": {}}
+
+
+def write_bounded(server: RawServer, data: bytes) -> None:
+    """Write without reading; fails when the server takes no more for long."""
+    assert server.process.stdin is not None
+    fd = server.process.stdin.fileno()
+    poll = select.poll()
+    poll.register(fd, select.POLLOUT)
+    while data:
+        assert poll.poll(PATIENCE_S * 1000), f"{len(data)} bytes were not taken"
+        data = data[os.write(fd, data[: select.PIPE_BUF]) :]
 
 
 def test_what_was_said_before_anything_was_loaded_is_answered_in_full(ledger_file: Path) -> None:

@@ -109,7 +109,7 @@ class Front:
         line = self._answer_to(message, message.id)
         if line is None:
             return False
-        if line and self._writer.takes_a_line:
+        if line and self._writer.takes(line):
             await self._answer(message.id, line)
         elif line:
             # the next one may be read while this one waits for the client to take it
@@ -245,8 +245,12 @@ class Rest:
 
     async def aclose(self) -> None:
         """Read no more."""
-        self._out.close()
+        self.close()
         await self._front.aclose()
+
+    def close(self) -> None:
+        """Hand out no more."""
+        self._out.close()
 
 
 def _is_plain_meta(meta: object) -> bool:

@@ -95,10 +95,10 @@ class LineWriter(Closable):
         self.on_lost: Callable[[], None] = unanswered.wake
         self.is_forsaken: Callable[[], bool] = lambda: False
 
-    @property
-    def takes_a_line(self) -> bool:
-        """Whether a short line written now has not to wait for anybody."""
-        return not self._unsent and not self._turn.locked() and bool(self._poll.poll(0))
+    def takes(self, line: bytes) -> bool:
+        """Whether a line written now has to wait for nobody."""
+        is_free = not self._unsent and not self._turn.locked()
+        return is_free and len(line) <= self._most and bool(self._poll.poll(0))
 
     async def answer(self, request_id: RequestId, line: bytes) -> None:
         """Write the line that answers a request; raises as `send_line` does."""

@@ -6,7 +6,7 @@ import logging
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -88,12 +88,12 @@ async def _converse(context: Context, opening: Opening) -> None:
 
 async def _call_in_the_sdk(context: Context, words: str, front: Front, writer: LineWriter, first: Message) -> None:
     """Have the SDK answer what the front does not, from this message on; the front goes on meanwhile."""
-    rest = Rest(front, first)
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(rest.gather)
-        answer = await to_thread.run_sync(_sdk)
-        await answer(context, words, rest, writer)
-        tasks.cancel_scope.cancel()
+    with closing(Rest(front, first)) as rest:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(rest.gather)
+            answer = await to_thread.run_sync(_sdk)
+            await answer(context, words, rest, writer)
+            tasks.cancel_scope.cancel()
 
 
 def _sdk() -> Callable[[Context, str, Rest, LineWriter], Awaitable[None]]:

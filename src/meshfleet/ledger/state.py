@@ -227,7 +227,7 @@ class View:
 
     def agents_of(self, fleet_id: str) -> list[Row]:
         """The agents of a fleet, in the order they were spawned."""
-        return list(self._indexed("agents", "fleet_id", fleet_id))
+        return self._indexed("agents", "fleet_id", fleet_id)
 
     def agents_that_are(self, *statuses: str) -> list[Row]:
         """The agents with one of these statuses, in the order in which they came to have it."""
@@ -235,7 +235,7 @@ class View:
 
     def messages_of(self, fleet_id: str) -> list[Row]:
         """The messages of a fleet, in order of arrival."""
-        return list(self._indexed("messages", "fleet_id", fleet_id))
+        return self._indexed("messages", "fleet_id", fleet_id)
 
     def last_messages_of(self, fleet_id: str, count: int) -> list[Row]:
         """The last messages of a fleet, at most so many, in order of arrival."""
@@ -249,17 +249,15 @@ class View:
 
     def receipts_of(self, message_id: str) -> list[Row]:
         """The receipts of a message, in order of arrival."""
-        return list(self._indexed("receipts", "message_id", message_id))
+        return self._indexed("receipts", "message_id", message_id)
 
     def inbox(self, agent_id: str) -> Collection[str]:
         """The ids of the messages that wait for an agent, oldest first."""
         return self._state.inboxes.get(agent_id, _NOTHING)
 
-    def _indexed(self, table: str, field: str, value: str) -> Iterator[Row]:
-        for key in self._state.index[table, field].get(value, _NOTHING):
-            row = self.get(table, key)
-            if row is not None:
-                yield row
+    def _indexed(self, table: str, field: str, value: str) -> list[Row]:
+        keys = self._state.index[table, field].get(value, _NOTHING)
+        return [row for key in keys if (row := self.get(table, key)) is not None]
 
 
 class Transaction(View):
@@ -320,11 +318,11 @@ class Transaction(View):
 
     def count_of(self, table: str, field: str, value: str) -> int:
         """How many rows of a table have this value in an indexed field, as this transaction leaves them."""
-        return sum(1 for _ in self._indexed(table, field, value))
+        return len(self._indexed(table, field, value))
 
-    def _indexed(self, table: str, field: str, value: str) -> Iterator[Row]:
+    def _indexed(self, table: str, field: str, value: str) -> list[Row]:
         before = self._state.index[table, field].get(value, _NOTHING)
-        return (row for row in self._those_of(table, before) if row[field] == value)
+        return [row for row in self._those_of(table, before) if row[field] == value]
 
     def rows(self, table: str) -> Iterable[Row]:
         """Every row of a table, as this transaction leaves it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -325,7 +324,7 @@ def _new_agent(agent_id: str, fleet_id: str, spec: AgentSpec, origin: Row, now: 
 
 
 def _overview(view: View, fleet: Row) -> Row:
-    counts = Counter(agent["status"] for agent in view.agents_of(fleet["id"]))
+    statuses = [agent["status"] for agent in view.agents_of(fleet["id"])]
     completed = {"completed_at": fleet["completed_at"]} if "completed_at" in fleet else {}
     return {
         "id": fleet["id"],
@@ -333,10 +332,10 @@ def _overview(view: View, fleet: Row) -> Row:
         "status": fleet["status"],
         "created_at": fleet["created_at"],
         **completed,
-        "agent_count": counts.total(),
-        "agents_complete": counts[AgentStatus.COMPLETE],
-        "agents_failed": counts[AgentStatus.FAILED],
-        "agents_running": counts[AgentStatus.RUNNING],
+        "agent_count": len(statuses),
+        "agents_complete": statuses.count(AgentStatus.COMPLETE),
+        "agents_failed": statuses.count(AgentStatus.FAILED),
+        "agents_running": statuses.count(AgentStatus.RUNNING),
     }
 
 

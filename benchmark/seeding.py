@@ -42,7 +42,7 @@ def seed(folder: Path, messages: int) -> Seeded:
     """Make a ledger with a fleet of two and that many messages, all of them acknowledged."""
     folder.mkdir()
     file = folder / "agent-mesh.json"
-    file.write_text(json.dumps(_history(messages)))
+    file.write_text(json.dumps(history(messages)))
     ledger = Ledger(file, durability=Durability.PROCESS)
     specs = [AgentSpec("Sender", "send"), AgentSpec("Receiver", "receive")]
     fleet_id, (sender, receiver) = create_fleet(ledger, specs, cwd="/project")
@@ -51,11 +51,43 @@ def seed(folder: Path, messages: int) -> Seeded:
     return Seeded(folder, messages, fleet_id, sender, receiver)
 
 
-def _history(messages: int) -> Row:
-    fleet_id, sender, receiver = (str(UUID(int=number)) for number in (1, 2, 3))
+def history(messages: int, fleets: int = 1) -> Row:
+    """The document of a ledger, as v0.9.0 writes it: so many fleets of two that have ended, and acknowledged messages.
+
+    All the messages are of the first fleet.
+    """
+    fleet_rows: dict[str, Row] = {}
+    agents: dict[str, Row] = {}
+    for number in range(fleets):
+        fleet_id = str(UUID(int=2**80 + number))
+        fleet_rows[fleet_id] = {
+            "id": fleet_id,
+            "status": "complete",
+            "created_at": 1 + number,
+            "completed_at": 2 + number,
+        }
+        for place in range(2):
+            agent_id = str(UUID(int=2**96 + 2 * number + place))
+            agents[agent_id] = {"id": agent_id, "fleet_id": fleet_id, "role": f"Worker {place}", "prompt": "work"}
+            agents[agent_id] |= {"status": "complete", "started_at": 1 + number, "completed_at": 2 + number}
+    sender, receiver, *_ = agents
+    rows, receipts = _messages(messages, next(iter(fleet_rows)), sender, receiver)
+    return {
+        "schema_version": 2,
+        "fleets": fleet_rows,
+        "agents": agents,
+        "messages": rows,
+        "inboxes": {receiver: []},
+        "capabilities": {},
+        "receipts": receipts,
+        "templates": {},
+    }
+
+
+def _messages(count: int, fleet_id: str, sender: str, receiver: str) -> tuple[dict[str, Row], dict[str, Row]]:
     rows: dict[str, Row] = {}
     receipts: dict[str, Row] = {}
-    for number in range(messages):
+    for number in range(count):
         message_id = str(UUID(int=2**64 + number))
         rows[message_id] = {
             "id": message_id,
@@ -73,12 +105,4 @@ def _history(messages: int) -> Row:
             "action": "ack",
             "timestamp": 1_751_273_000_500 + number,
         }
-    agent = {"fleet_id": fleet_id, "role": "Worker", "prompt": "work", "status": "complete"}
-    return {
-        "schema_version": 2,
-        "fleets": {fleet_id: {"id": fleet_id, "status": "complete", "created_at": 1, "completed_at": 2}},
-        "agents": {agent_id: {"id": agent_id, **agent} for agent_id in (sender, receiver)},
-        "messages": rows,
-        "inboxes": {receiver: []},
-        "receipts": receipts,
-    }
+    return rows, receipts

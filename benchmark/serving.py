@@ -17,6 +17,11 @@ from meshfleet.agents.process import environment_has, process_table
 
 SERVE: Final = [sys.executable, "-P", "-m", "meshfleet", "serve"]
 PATIENCE_S: Final = 30.0
+SLEEPER: Final = """#!/bin/sh
+printf '{"type":"step_start","timestamp":1,"sessionID":"ses_sleeper","part":{}}\\n'
+exec sleep 3600
+"""
+"""A stand-in for OpenCode that says one word and sleeps."""
 _OF_THE_USER: Final = ("MESHFLEET_", "AGENT_MESH_", "OPENCODE", "XDG_")
 
 

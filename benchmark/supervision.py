@@ -10,7 +10,7 @@ from typing import Final
 
 import psutil
 
-from benchmark.serving import Server, environment, kill_all_of
+from benchmark.serving import SLEEPER, Server, environment, kill_all_of
 from meshfleet.ledger import Ledger
 from meshfleet.mesh.fleets import create_fleet
 from meshfleet.mesh.specs import AgentSpec
@@ -20,10 +20,6 @@ from meshfleet.settings import Durability
 PATIENCE_S: Final = 120.0
 SETTLING_S: Final = 6.0
 """How long after the last start it is waited, in seconds, so that every look of the watchdog has been taken once."""
-SLEEPER: Final = """#!/bin/sh
-printf '{"type":"step_start","timestamp":1,"sessionID":"ses_sleeper","part":{}}\\n'
-exec sleep 3600
-"""
 
 
 @dataclass(frozen=True, slots=True)

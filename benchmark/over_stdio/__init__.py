@@ -1,0 +1,1 @@
+"""What any MCP server with these tools costs, seen from its client; two of them are measured in turn."""

@@ -1,0 +1,65 @@
+"""The sheets of one or two servers as a table, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmark.over_stdio.compare import Plan
+from benchmark.over_stdio.rows import ROWS, Row
+from benchmark.over_stdio.sheet import NOT_OFFERED, Sheet
+
+
+def as_lines(names: Sequence[str], sheets: Sequence[Sheet], plan: Plan) -> list[str]:
+    """The table in Markdown, with the ratio where there are two."""
+    heads = ["", *names, *(["first : second"] if len(names) == 2 else [])]
+    lines = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
+    said: list[str | None] = [None for _ in sheets]
+    for row in ROWS:
+        cells = [_title(row, plan), *(_cell(row, sheet, before) for sheet, before in zip(sheets, said, strict=True))]
+        said = [sheet.words.get(row.key) for sheet in sheets]
+        if len(sheets) == 2:
+            cells.append(_ratio(row, *sheets))
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def as_json(names: Sequence[str], sheets: Sequence[Sheet], plan: Plan) -> list[dict[str, Any]]:
+    """All rounds of all figures, and a word where there is none."""
+    return [
+        {
+            "server": name,
+            "figures": {
+                row.key: {
+                    "title": _title(row, plan),
+                    "unit": row.unit,
+                    "median": _rounded(sheet.figure(row.key)),
+                    "rounds": [_rounded(each) for each in sheet.rounds.get(row.key, [])],
+                    **({"word": sheet.words[row.key]} if row.key in sheet.words else {}),
+                }
+                for row in ROWS
+            },
+        }
+        for name, sheet in zip(names, sheets, strict=True)
+    ]
+
+
+def _title(row: Row, plan: Plan) -> str:
+    return row.title.format(load=plan.load, throng=plan.throng)
+
+
+def _cell(row: Row, sheet: Sheet, said_above: str | None) -> str:
+    figure = sheet.figure(row.key)
+    if figure is not None:
+        return f"{figure:,.{row.digits}f} {row.unit}".strip()
+    word = sheet.words.get(row.key, "not known")
+    return '"' if word == said_above != NOT_OFFERED else word.replace("|", "/")
+
+
+def _ratio(row: Row, first: Sheet, second: Sheet) -> str:
+    above, below = first.figure(row.key), second.figure(row.key)
+    return f"{above / below:.2f}" if row.compared and above is not None and below else ""
+
+
+def _rounded(figure: float | None) -> float | None:
+    return None if figure is None else float(f"{figure:.5g}")

@@ -17,7 +17,7 @@ ARGS ?=
 SECONDS := 600
 AGENTS := 300
 
-# Which OpenCode the demo, the tests and the benchmarks run: the one setup found, unless the caller names another.
+# Which OpenCode the demo and the tests run: the one setup found, unless the caller names another.
 ASKED_OPENCODE := $(MESHFLEET_OPENCODE)
 MESHFLEET_OPENCODE ?= $(CURDIR)/$(BIN)/opencode
 # a path may hold a quote
@@ -34,7 +34,7 @@ help:
 	@echo 'make lint    style, types, and which floor may import which'
 	@echo 'make format  rewrite the code in the style that lint wants'
 	@echo 'make docs    docs/tools.md and the words a client is greeted with, from what the server tells its clients'
-	@echo 'make bench   measure, and say against what'
+	@echo 'make bench   measure everything, and write docs/benchmarks.md (ARGS=--quick: only see that it runs)'
 	@echo 'make storm   kill processes at random for ten minutes (SECONDS=600), and say what the ledger lost by it'
 	@echo 'make soak    let 300 agents misbehave (AGENTS=300) while servers are killed, and say whether any was lost'
 	@echo 'make clean   remove whatever these targets made'
@@ -64,8 +64,9 @@ docs: $(INSTALLED)
 	$(BIN)/python -m meshfleet.server.prepare
 	$(BIN)/python -m meshfleet.server.reference docs/tools.md
 
-bench: $(INSTALLED) $(LINKED)
-	$(RUN)/python -m benchmark $(ARGS)
+# Agents are stand-ins that sleep: no OpenCode is needed.
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmark $(ARGS)
 
 storm: $(INSTALLED)
 	$(BIN)/python -m benchmark.storm --seconds $(SECONDS) $(ARGS)

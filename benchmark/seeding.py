@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +34,12 @@ class Seeded:
         return self.folder / "agent-mesh.json"
 
     def copied(self, folder: Path) -> Seeded:
-        """The same ledger once more, in a folder of its own."""
-        shutil.copytree(self.folder, folder)
+        """The same ledger once more, in a folder of its own.
+
+        The snapshot is a link, since nobody writes into one: a copy would go to the disk while a sync is timed.
+        """
+        shutil.copytree(self.folder, folder, ignore=shutil.ignore_patterns(self.file.name))
+        os.link(self.file, folder / self.file.name)
         return Seeded(folder, self.messages, self.fleet_id, self.sender, self.receiver)
 
 

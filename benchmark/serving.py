@@ -15,7 +15,10 @@ from typing import Any, Final
 
 from meshfleet.agents.process import environment_has, process_table
 
-SERVE: Final = [sys.executable, "-P", "-m", "meshfleet", "serve"]
+_INSTALLED: Final = Path(sys.executable).with_name("meshfleet")
+PROGRAM: Final = (str(_INSTALLED),) if _INSTALLED.exists() else (sys.executable, "-P", "-m", "meshfleet")
+"""What a user runs, where it is installed beside this Python."""
+SERVE: Final = (*PROGRAM, "serve")
 PATIENCE_S: Final = 30.0
 SLEEPER: Final = """#!/bin/sh
 printf '{"type":"step_start","timestamp":1,"sessionID":"ses_sleeper","part":{}}\\n'

@@ -6,9 +6,10 @@ import json
 import os
 import re
 import select
+import selectors
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,23 +133,23 @@ class Client:
 
     def write(self, line: bytes) -> None:
         """Hand the server a line."""
-        rest = memoryview(line)
+        rest, deadline = memoryview(line), time.monotonic() + PATIENCE_S
         while rest:
             try:
                 rest = rest[os.write(self._in, rest) :]
             except BlockingIOError:
-                self._wait(self._in, select.POLLOUT)
+                self._wait(self._in, select.POLLOUT, deadline)
             except OSError:
                 raise Dead(self._how_it_died()) from None
 
-    def answer(self, patience_s: float = PATIENCE_S) -> bytes:
+    def answer(self) -> bytes:
         """The next answer; raises Dead."""
-        deadline = time.monotonic() + patience_s
+        deadline = time.monotonic() + PATIENCE_S
         while True:
             line = self.answer_so_far()
             if line is not None:
                 return line
-            self._wait(self._out, select.POLLIN, deadline - time.monotonic())
+            self._wait(self._out, select.POLLIN, deadline)
 
     def answer_so_far(self) -> bytes | None:
         """The next answer if it is there by now; raises Dead."""
@@ -202,17 +203,34 @@ class Client:
         self._read_parts = [rest] if rest else []
         return line
 
-    def _wait(self, fd: int, event: int, seconds: float = PATIENCE_S) -> None:
+    def _wait(self, fd: int, event: int, deadline: float) -> None:
         poll = select.poll()
         poll.register(fd, event)
-        if not poll.poll(max(0.0, seconds) * 1000):
-            raise Dead(f"did not answer within {PATIENCE_S:.0f} s")
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise Dead(f"did not answer within {PATIENCE_S:g} s")
 
     def _how_it_died(self) -> str:
         try:
             return f"ended with exit code {self.process.wait(LEAVING_S)}"
         except subprocess.TimeoutExpired:
             return "closed its output"
+
+
+def heard(clients: selectors.BaseSelector) -> Iterator[tuple[Client, bytes]]:
+    """The answers that have come to those of several clients that are registered, once there is something to read.
+
+    Raises:
+        Dead: One of them has ended, or none of them answers.
+    """
+    ready = clients.select(PATIENCE_S)
+    if not ready:
+        raise Dead(f"did not answer within {PATIENCE_S:g} s")
+    for key, _ in ready:
+        client = key.fileobj
+        assert isinstance(client, Client)
+        answer = client.answer_so_far()
+        if answer is not None:
+            yield client, answer
 
 
 def result_in(line: bytes) -> dict[str, Any]:

@@ -25,23 +25,17 @@ def as_lines(names: Sequence[str], sheets: Sequence[Sheet], plan: Plan) -> list[
 
 
 def as_json(names: Sequence[str], sheets: Sequence[Sheet], plan: Plan) -> list[dict[str, Any]]:
-    """All rounds of all figures, and a word where there is none."""
-    return [
-        {
-            "server": name,
-            "figures": {
-                row.key: {
-                    "title": _title(row, plan),
-                    "unit": row.unit,
-                    "median": _rounded(sheet.figure(row.key)),
-                    "rounds": [_rounded(each) for each in sheet.rounds.get(row.key, [])],
-                    **({"word": sheet.words[row.key]} if row.key in sheet.words else {}),
-                }
-                for row in ROWS
-            },
-        }
-        for name, sheet in zip(names, sheets, strict=True)
-    ]
+    """A record for each figure of each server: all its rounds, or a word where there is none."""
+    records = []
+    for name, sheet in zip(names, sheets, strict=True):
+        for row in ROWS:
+            record: dict[str, Any] = {"server": name, "figure": row.key, "title": _title(row, plan), "unit": row.unit}
+            record["median"] = sheet.figure(row.key)
+            record["rounds"] = sheet.rounds.get(row.key, [])
+            if row.key in sheet.words:
+                record["word"] = sheet.words[row.key]
+            records.append(record)
+    return records
 
 
 def _title(row: Row, plan: Plan) -> str:
@@ -59,7 +53,3 @@ def _cell(row: Row, sheet: Sheet, said_above: str | None) -> str:
 def _ratio(row: Row, first: Sheet, second: Sheet) -> str:
     above, below = first.figure(row.key), second.figure(row.key)
     return f"{above / below:.2f}" if row.compared and above is not None and below else ""
-
-
-def _rounded(figure: float | None) -> float | None:
-    return None if figure is None else float(f"{figure:.5g}")

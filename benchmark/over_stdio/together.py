@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from benchmark.over_stdio.client import PATIENCE_S, Client, Dead, Refused, object_in
+from benchmark.over_stdio.client import Refused, heard, object_in
 from benchmark.over_stdio.session import Crew, House, Session, crew_of
 from benchmark.over_stdio.sheet import Sheet
 
@@ -58,26 +58,14 @@ def _send_from_all(sessions: list[Session], crew: Crew, sends: int) -> tuple[flo
         for client, rest in lines.items():
             client.write(rest.pop())
         while selector.get_map():
-            _take_answers(selector, lines, answers)
+            for client, answer in heard(selector):
+                answers.append(answer)
+                if lines[client]:
+                    client.write(lines[client].pop())
+                else:
+                    selector.unregister(client)
         seconds = time.perf_counter() - began
     return seconds, {message_id for answer in answers if (message_id := _id_in(answer))}
-
-
-def _take_answers(selector: selectors.BaseSelector, lines: dict[Client, list[bytes]], answers: list[bytes]) -> None:
-    ready = selector.select(PATIENCE_S)
-    if not ready:
-        raise Dead(f"did not answer within {PATIENCE_S:.0f} s")
-    for key, _ in ready:
-        client = key.fileobj
-        assert isinstance(client, Client)
-        answer = client.answer_so_far()
-        if answer is None:
-            continue
-        answers.append(answer)
-        if lines[client]:
-            client.write(lines[client].pop())
-        else:
-            selector.unregister(client)
 
 
 def _id_in(answer: bytes) -> str | None:

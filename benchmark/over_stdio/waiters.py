@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from benchmark.over_stdio.client import PATIENCE_S, Client, Dead, Refused, object_in
+from benchmark.over_stdio.client import Refused, heard, object_in
 from benchmark.over_stdio.session import Crew, House, Session, crew_of, memory_of, used_by
 from benchmark.over_stdio.sheet import Sheet, percentile
 from benchmark.over_stdio.starting import MB
@@ -132,15 +132,9 @@ def _wake_all(sender: Session, crew: Crew, waiters: list[_Waiter]) -> list[float
         began = time.perf_counter()
         sender.client.write(request)
         while selector.get_map():
-            ready = selector.select(PATIENCE_S)
-            if not ready:
-                raise Dead(f"{len(waiters) - len(passed)} of {len(waiters)} that wait were not told of a message")
-            for key, _ in ready:
-                client = key.fileobj
-                assert isinstance(client, Client)
-                if client.answer_so_far() is not None:
-                    passed.append(time.perf_counter() - began)
-                    selector.unregister(client)
+            for client, _ in heard(selector):
+                passed.append(time.perf_counter() - began)
+                selector.unregister(client)
     object_in(sender.client.answer())
     return passed
 

@@ -78,6 +78,8 @@ def assert_answers_alike(view: View, naive: NaiveLedger) -> None:
     for table in ROW_TABLES:
         rows = naive.document[table]
         assert list(view.rows(table)) == list(rows.values())
+        some = [view.last_rows(table, count) for count in (0, 1, 9)]
+        assert some == [[], *(list(rows.values())[-count:] for count in (1, 9))]
         assert [view.get(table, key) for key in (*rows, "nowhere")] == [*rows.values(), None]
     for table, field, ask, values in (
         ("agents", "fleet_id", view.agents_of, FLEETS),

@@ -28,7 +28,7 @@ from hypothesis.stateful import (
 )
 
 from meshfleet.errors import Invalid
-from meshfleet.ledger import Ledger, Transaction
+from meshfleet.ledger import Ledger, Transaction, snapshot
 from meshfleet.ledger import journal as journal_lines
 from meshfleet.ledger.journal import Damaged, Header, Operation, Record
 from meshfleet.ledger.schema import TABLES
@@ -343,6 +343,20 @@ def test_a_state_answers_as_a_plain_search_does_after_each_operation(changes: li
         assert_answers_alike(view, naive)
     for index in state.index.values():
         assert all(index.values()), "an index keeps no value that no row has"
+
+
+@given(st.lists(operations(), max_size=20), st.lists(operations(), max_size=10), st.lists(operations(), max_size=10))
+def test_a_state_that_is_looked_at_briefly_answers_alike_whenever_it_is_asked_first(
+    before: list[Operation], unasked: list[Operation], after: list[Operation]
+) -> None:
+    kept = State()
+    kept.apply(before)
+    _, brief = snapshot.read(b"".join(snapshot.write(kept, 1, 0)), briefly=True)
+    naive = NaiveLedger().carried_out(before)
+    for changes in (unasked, after):
+        brief.apply(changes)
+        naive = naive.carried_out(changes)
+        assert_answers_alike(View(brief, 0), naive)
 
 
 @given(st.lists(operations(), max_size=40), st.lists(operations(), max_size=10))

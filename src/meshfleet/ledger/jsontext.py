@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Iterator
+from itertools import chain
 from math import isinf
 from typing import Any, Final, NoReturn
 
@@ -17,6 +19,9 @@ import pydantic_core
 from meshfleet.errors import Invalid
 
 _TOKEN: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[-+.\w]+')
+
+_TELLING: Final = frozenset({dict, list, float})
+"""The types of what may be an infinity, or hold one."""
 
 _encode_escaped = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
@@ -63,6 +68,41 @@ def _escaped(value: Any) -> bytes:
         raise Invalid("NaN and Infinity are no JSON numbers; nothing is written that holds one") from None
     except RecursionError:
         raise Invalid("it is nested too deeply to be written as JSON; flatten it") from None
+
+
+def quickly_read(data: bytes) -> Any:
+    """What JSON says, read in half of the time that `json` takes.
+
+    Raises:
+        ValueError: Only a decoder made with `STRICT` can tell whether it may be read, or what is wrong with it.
+    """
+    value = pydantic_core.from_json(data, allow_inf_nan=False)
+    # what is in a table is alike, so each is looked through for itself
+    if any(map(_holds_an_infinity, value.values() if type(value) is dict else (value,))):
+        raise ValueError("a number is larger than a number can be")
+    return value
+
+
+def _holds_an_infinity(value: Any) -> bool:
+    """Whether an infinity is anywhere in it: a level at a time, since there may be a hundred thousand rows."""
+    level, kinds = [value], {type(value)}
+    while kinds & _TELLING:
+        dicts, lists, floats = (_of_type(kind, level, kinds) for kind in (dict, list, float))
+        if any(map(isinf, floats)):
+            return True
+        kinds = {*map(type, _inside(dicts, lists))}
+        level = list(_inside(dicts, lists)) if kinds & _TELLING else []
+    return False
+
+
+def _of_type(kind: type, level: list[Any], kinds: set[type]) -> list[Any]:
+    if kind not in kinds:
+        return []
+    return level if len(kinds) == 1 else [one for one in level if type(one) is kind]
+
+
+def _inside(dicts: list[dict[str, Any]], lists: list[list[Any]]) -> Iterator[Any]:
+    return chain(chain.from_iterable(map(dict.values, dicts)), chain.from_iterable(lists))
 
 
 def why_too_long(error: ValueError) -> str | None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from meshfleet.ledger.jsontext import STRICT, NoNumber, line_of_no_number, to_json, why_too_long
+from meshfleet.ledger.jsontext import STRICT, NoNumber, line_of_no_number, quickly_read, to_json, why_too_long
 from meshfleet.ledger.schema import HEADER, TABLES, Malformed, check_document, upgrade
 from meshfleet.ledger.state import State
 
@@ -55,7 +55,7 @@ def read(data: bytes, *, briefly: bool = False) -> tuple[Heading | None, State]:
     try:
         checked = check_document(document)
         if data.count(b"\n") != _lines_in(checked):
-            _document(data, object_pairs_hook=_without_twins)
+            _carefully_read(data, object_pairs_hook=_without_twins)
     except Malformed as malformed:
         line = malformed.line if malformed.key is None else line_of(data, malformed.key)
         if line is None:
@@ -72,7 +72,15 @@ def read(data: bytes, *, briefly: bool = False) -> tuple[Heading | None, State]:
     return heading, State.from_document(upgrade(checked), briefly=briefly)
 
 
-def _document(data: bytes, **how: Any) -> Any:
+def _document(data: bytes) -> Any:
+    try:
+        return quickly_read(data)
+    except ValueError:
+        # this one says what is wrong with it, and where, if anything is
+        return _carefully_read(data)
+
+
+def _carefully_read(data: bytes, **how: Any) -> Any:
     try:
         return json.loads(data, **STRICT, **how)
     except UnicodeDecodeError as error:

@@ -38,6 +38,22 @@ Version = tuple[int, int]
 
 _NOTHING: Final[Mapping[str, None]] = MappingProxyType({})
 
+_Index = dict[str, dict[str, None]]
+"""The keys of rows by the value of a field."""
+
+
+class _Indexes(dict[tuple[str, str], _Index]):
+    """The indexes by table and field; one that is not there is made when it is asked for, and kept up from then on."""
+
+    def __init__(self, tables: Mapping[str, Mapping[str, Row]]) -> None:
+        super().__init__()
+        self._tables = tables
+
+    def __missing__(self, which: tuple[str, str]) -> _Index:
+        table, field = which
+        made = self[which] = _index(self._tables[table], field)
+        return made
+
 
 class State:
     """All rows, keyed; an inbox is an ordered set of message ids."""
@@ -48,9 +64,8 @@ class State:
         self.tables: dict[str, dict[str, Row]] = {name: {} for name in TABLES if name != "inboxes"}
         self.inboxes: dict[str, dict[str, None]] = {}
         self.extras: dict[str, Any] = {}
-        self.index: dict[tuple[str, str], dict[str, dict[str, None]]] = {
-            (table, field): {} for table, fields in _INDEXED.items() for field in fields
-        }
+        self.index = _Indexes(self.tables)
+        self._make_indexes()
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any], *, briefly: bool = False) -> State:
@@ -58,9 +73,11 @@ class State:
 
         Args:
             document: The document.
-            briefly: Whether it is not kept for long, so that making it small is not worth the time.
+            briefly: Whether it is not kept for long, so that neither making it small is worth the time nor an index
+                that nobody asks for.
         """
         state = cls()
+        state.index.clear()
         state.schema_version = document["schema_version"]
         state.lineage = document.get("lineage", 0)
         known: dict[str, str] = {}
@@ -70,12 +87,17 @@ class State:
                 known.update(zip(rows, rows, strict=True) if table in {"fleets", "agents", "messages"} else ())
                 _share(table, rows, known)
             state.tables[table] = rows
-            for field in _INDEXED.get(table, ()):
-                state.index[table, field] = _index(rows, field)
+        if not briefly:
+            state._make_indexes()
         for agent_id, ids in document["inboxes"].items():
             state.inboxes[agent_id] = {known.get(item, item): None for item in ids}
         state.extras = {key: value for key, value in document.items() if key not in {*TABLES, *HEADER}}
         return state
+
+    def _make_indexes(self) -> None:
+        for table, fields in _INDEXED.items():
+            for field in fields:
+                self.index[table, field] = _index(self.tables[table], field)
 
     @property
     def is_empty(self) -> bool:
@@ -93,30 +115,32 @@ class State:
         other.tables = {name: dict(rows) for name, rows in self.tables.items()}
         other.inboxes = {agent_id: dict(ids) for agent_id, ids in self.inboxes.items()}
         other.extras = dict(self.extras)
+        other.index = _Indexes(other.tables)
         return other
 
     def put(self, table: str, key: str, row: Row) -> None:
         """Set a row; one that is there is replaced in its place."""
         rows = self.tables[table]
-        for field in _INDEXED.get(table, ()):
+        for field, index in self._indexes_of(table):
             old = rows.get(key)
             if old is not None and old[field] != row[field]:
-                self._unindex(table, field, old[field], key)
-            self.index[table, field].setdefault(row[field], {})[key] = None
+                _unindex(index, old[field], key)
+            index.setdefault(row[field], {})[key] = None
         rows[key] = row
 
     def drop(self, table: str, key: str) -> None:
         """Remove a row, if it is there."""
         row = self.tables[table].pop(key, None)
         if row is not None:
-            for field in _INDEXED.get(table, ()):
-                self._unindex(table, field, row[field], key)
+            for field, index in self._indexes_of(table):
+                _unindex(index, row[field], key)
 
-    def _unindex(self, table: str, field: str, value: str, key: str) -> None:
-        keys = self.index[table, field][value]
-        del keys[key]
-        if not keys:
-            del self.index[table, field][value]
+    def _indexes_of(self, table: str) -> Iterator[tuple[str, _Index]]:
+        """The indexes over a table that there are, with their fields."""
+        for field in _INDEXED.get(table, ()):
+            index = self.index.get((table, field))
+            if index is not None:
+                yield field, index
 
     def apply(self, operations: Iterable[Operation]) -> None:
         """Carry out a transaction's operations.
@@ -169,12 +193,18 @@ def _share(table: str, rows: Mapping[str, Row], known: dict[str, str]) -> None:
                 row[field] = share(value, value)
 
 
-def _index(rows: Mapping[str, Row], field: str) -> dict[str, dict[str, None]]:
-    """The keys of rows by the value of a field."""
-    index: dict[str, dict[str, None]] = {}
+def _index(rows: Mapping[str, Row], field: str) -> _Index:
+    index: _Index = {}
     for key, row in rows.items():
         index.setdefault(row[field], {})[key] = None
     return index
+
+
+def _unindex(index: _Index, value: str, key: str) -> None:
+    keys = index[value]
+    del keys[key]
+    if not keys:
+        del index[value]
 
 
 def shared_operations(operations: list[Operation]) -> list[Operation]:
@@ -220,6 +250,11 @@ class View:
     def rows(self, table: str) -> Iterable[Row]:
         """Every row of a table, in order of arrival."""
         return self._state.tables[table].values()
+
+    def last_rows(self, table: str, count: int) -> list[Row]:
+        """The last rows of a table, at most so many, in order of arrival."""
+        rows = self._state.tables[table]
+        return list(rows.values()) if count >= len(rows) else list(islice(reversed(rows.values()), max(count, 0)))[::-1]
 
     def count(self, table: str) -> int:
         """How many rows a table has."""
@@ -310,6 +345,11 @@ class Transaction(View):
             elif operation[:2] == [TAKE, agent_id]:
                 ids.pop(operation[2], None)
         return ids
+
+    def last_rows(self, table: str, count: int) -> list[Row]:
+        """The last rows of a table, at most so many, as this transaction leaves them."""
+        rows = list(self.rows(table))
+        return rows[max(len(rows) - max(count, 0), 0) :]
 
     def last_messages_of(self, fleet_id: str, count: int) -> list[Row]:
         """The last messages of a fleet, at most so many, as this transaction leaves them."""

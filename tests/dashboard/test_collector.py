@@ -9,7 +9,7 @@ from pathlib import Path
 
 from meshfleet.agents.process import boot_id, current_identity, identify
 from meshfleet.dashboard.collector import Collector
-from meshfleet.dashboard.picture import Picture, Wanted
+from meshfleet.dashboard.picture import EVERY_MESSAGE, Picture, Wanted
 from meshfleet.ledger import Ledger
 from meshfleet.mesh.cancelling import cancel
 from meshfleet.mesh.receipts import ack_message
@@ -54,7 +54,7 @@ def test_one_look_finds_fleets_agents_and_problems(ledger_file: Path) -> None:
 def test_messages_an_agent_and_a_trail_are_looked_at_where_they_are_wanted(ledger_file: Path) -> None:
     look = collector(open_mesh(ledger_file)).look
 
-    messages = look(Wanted(messages=True)).messages
+    messages = look(Wanted(messages=EVERY_MESSAGE)).messages
     agent = look(Wanted(agent_id=ANALYST)).agent
     trail = look(Wanted(message_id=own_id(103))).trail
 
@@ -73,8 +73,8 @@ def test_what_is_wanted_and_is_not_there_is_left_out(ledger_file: Path) -> None:
 
 def test_while_nothing_changes_nothing_is_made_anew(ledger_file: Path) -> None:
     look = collector(open_mesh(ledger_file)).look
-    first = look(Wanted(messages=True))
-    second = look(Wanted(messages=True))
+    first = look(Wanted(messages=EVERY_MESSAGE))
+    second = look(Wanted(messages=EVERY_MESSAGE))
     assert second.agents is first.agents
     assert second.messages is first.messages
 
@@ -82,9 +82,9 @@ def test_while_nothing_changes_nothing_is_made_anew(ledger_file: Path) -> None:
 def test_a_trail_is_followed_again_only_where_something_happened_to_it(ledger_file: Path) -> None:
     ledger = open_mesh(ledger_file)
     look = collector(ledger).look
-    before = look(Wanted(messages=True)).messages
+    before = look(Wanted(messages=EVERY_MESSAGE)).messages
     ack_message(ledger, ENGINEER, own_id(102))
-    after = look(Wanted(messages=True)).messages
+    after = look(Wanted(messages=EVERY_MESSAGE)).messages
 
     assert before is not None
     assert after is not None
@@ -124,7 +124,7 @@ def test_the_process_of_a_run_is_known_where_it_is_of_this_boot(ledger_file: Pat
 
 def test_a_missing_ledger_is_no_trouble_and_nothing_is_made_for_it(tmp_path: Path) -> None:
     file = tmp_path / "nowhere" / "agent-mesh.json"
-    picture = collector(ledger_at(file)).look(Wanted(messages=True))
+    picture = collector(ledger_at(file)).look(Wanted(messages=EVERY_MESSAGE))
     assert (picture.is_there, picture.trouble, picture.fleets) == (False, None, [])
     assert not file.parent.exists()
 
@@ -191,9 +191,9 @@ def test_a_newer_ledger_is_shown_and_said_to_be_read_only(ledger_file: Path) -> 
 def test_another_ledger_in_its_place_is_shown_and_told_of(ledger_file: Path) -> None:
     ledger = open_mesh(ledger_file)
     look = collector(ledger).look
-    before = look(Wanted(messages=True))
+    before = look(Wanted(messages=EVERY_MESSAGE))
     replace_with(ledger_file, json.dumps(_smaller(document())).encode())
-    after = look(Wanted(messages=True))
+    after = look(Wanted(messages=EVERY_MESSAGE))
 
     assert (before.replaced_at, after.replaced_at) == (None, NOW)
     assert [fleet.id for fleet in after.fleets] == [CHECKOUT]

@@ -38,6 +38,17 @@ def test_all_lists_are_there_and_nothing_is_cut(ledger_file: Path) -> None:
     assert "…" not in told.replace("… queued", "")
 
 
+def test_of_many_messages_the_last_are_shown_and_all_are_counted(ledger_file: Path) -> None:
+    rows = document()
+    first = next(iter(rows["messages"].values()))
+    for number in range(30):
+        at = first["timestamp"] + 10**9 + number
+        rows["messages"][f"m{number}"] = {**first, "id": f"m{number}", "payload": f"no. {number}.", "timestamp": at}
+    told, _ = once(open_mesh(ledger_file, rows))
+    assert "35 messages, the last 20" in told.splitlines()
+    assert [f"no. {number}." in told for number in (9, 10, 29)] == [False, True, True]
+
+
 @pytest.mark.parametrize("width", [40, 80, 160])
 def test_in_a_terminal_no_line_is_wider_than_it(ledger_file: Path, width: int) -> None:
     told, _ = once(open_mesh(ledger_file), width)

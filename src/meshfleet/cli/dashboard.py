@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
+from contextlib import closing
 
-from meshfleet.cli.agents import opened
 from meshfleet.cli.output import printable, say
 from meshfleet.cli.wording import terminal_width
-from meshfleet.dashboard.plain import once
+from meshfleet.ledger import Ledger
+from meshfleet.settings import Settings
 
 
 def dashboard(*, interval_ms: int, read_only: bool, as_text: bool) -> int:
     """Show the mesh until somebody leaves, or once; the exit code: 1 where the ledger could not be read."""
-    with opened() as (ledger, settings):
-        if as_text or not _has_terminal():
-            told, trouble = once(ledger, terminal_width())
-            say(printable(told))
-            return 0 if trouble is None else 1
-        from meshfleet.dashboard.app import Dashboard, Options
+    settings = Settings.from_environ(os.environ)
+    if as_text or not _has_terminal():
+        return _print_once(settings)
+    from meshfleet.dashboard.app import Dashboard, Options
 
+    with closing(Ledger.from_settings(settings)) as ledger:
         Dashboard(ledger, settings, Options(interval_ms=interval_ms, read_only=read_only)).run()
     return 0
+
+
+def _print_once(settings: Settings) -> int:
+    # as with inspect: a hundred thousand rows are looked at once, and none of them is garbage
+    gc.disable()
+    from meshfleet.dashboard.plain import once
+
+    with closing(Ledger.from_settings(settings, briefly=True)) as ledger:
+        told, trouble = once(ledger, terminal_width())
+    say(printable(told))
+    return 0 if trouble is None else 1
 
 
 def _has_terminal() -> bool:

@@ -8,8 +8,10 @@ from typing import Final
 from meshfleet.cli.output import printable
 
 NOTHING: Final = "-"
-_LONGEST_LINE: Final = 500
+LONGEST_LINE: Final = 500
 """Characters of a text that a line of a terminal could ever hold."""
+_TO_THE_DAY: Final = len("2026-01-31 ")
+_TO_THE_SECOND: Final = len("2026-01-31T12:00:00")
 _SECOND: Final = 1_000
 _MINUTE: Final = 60 * _SECOND
 _HOUR: Final = 60 * _MINUTE
@@ -50,16 +52,30 @@ def iso_time(ms: int) -> str:
         moment = datetime.fromtimestamp(ms / 1000, UTC)
     except (ValueError, OverflowError, OSError):
         return str(ms)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"
+    return f"{moment.isoformat(timespec='seconds')[:_TO_THE_SECOND]}.{ms % 1000:03d}Z"
 
 
 def clock(ms: int, now: int) -> str:
     """A time as the clock of this machine shows it, with the date where that is another day."""
     try:
-        moment, today = (datetime.fromtimestamp(time / 1000, UTC).astimezone() for time in (ms, now))
+        moment, today = _local(ms), _local(now)
     except (ValueError, OverflowError, OSError):
         return str(ms)
     return f"{moment:%H:%M:%S}" if moment.date() == today.date() else f"{moment:%Y-%m-%d %H:%M}"
+
+
+def exact_clock(ms: int) -> str:
+    """A time of day as the clock of this machine shows it, to the ms."""
+    try:
+        moment = _local(ms)
+    except (ValueError, OverflowError, OSError):
+        return str(ms)
+    return f"{moment.isoformat(' ', 'seconds')[_TO_THE_DAY:_TO_THE_SECOND]}.{ms % 1000:03d}"
+
+
+def _local(ms: int) -> datetime:
+    # by way of UTC: an hour that a clock shows twice is two hours there
+    return datetime.fromtimestamp(ms / 1000, UTC).astimezone()
 
 
 def one_line(text: object) -> str:
@@ -69,4 +85,4 @@ def one_line(text: object) -> str:
 
 def beginning(text: object) -> str:
     """As much of the text as a line of a terminal could hold."""
-    return one_line(str(text)[:_LONGEST_LINE])
+    return one_line(str(text)[:LONGEST_LINE])

@@ -127,7 +127,10 @@ Part = Table | Facts | Note
 
 def words(text: str | None, style: str = "") -> Cell:
     """Somebody's words, on a line."""
-    return Cell(figures.one_line(text) or NOTHING, figures.beginning(text), style) if text else EMPTY
+    if not text:
+        return EMPTY
+    line = figures.one_line(text)
+    return Cell(line or NOTHING, line if len(text) <= figures.LONGEST_LINE else figures.beginning(text), style)
 
 
 def state(status: str, beyond: str | None = None) -> Cell:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Final
 
 from meshfleet.cli import figures
+from meshfleet.cli.figures import NOTHING
 from meshfleet.cli.output import printable
 from meshfleet.cli.tables import (
     EMPTY,
@@ -114,13 +116,15 @@ def of_timeline(moments: Sequence[Moment], left_out: int, roles: Mapping[str, st
         roles: What its agents are in it.
     """
     payloads = {one.row["id"]: one.row["payload"] for one in moments if one.kind is MomentKind.MESSAGE}
+    # the same agents come up again and again
+    named = cache(words)
     rows = [
         [
-            Cell(figures.iso_time(one.at), _exact_clock(one.at), "dim"),
-            words(one.kind),
-            words(one.agent_id),
+            Cell(figures.iso_time(one.at), figures.exact_clock(one.at), "dim"),
+            named(one.kind),
+            named(one.agent_id),
             words(one.row.get("message_id", one.row["id"] if one.kind is MomentKind.MESSAGE else None)),
-            words(one.role or one.agent_id),
+            named(one.role or one.agent_id),
             _told(one, payloads, roles),
         ]
         for one in moments[left_out:]
@@ -197,9 +201,6 @@ def _told(one: Moment, payloads: Mapping[str, str], roles: Mapping[str, str]) ->
             told = f"{row['type']} to {'everyone' if to == EVERYONE else roles.get(to, to)}: {row['payload']}"
         case _:
             told = row["action"] + (f" ({row['note']})" if row.get("note") else "")
-            return Cell(words(told).plain, words(f"{told}: {payloads.get(row['message_id'], '')}").shown)
+            about = payloads.get(row["message_id"], "")[: figures.LONGEST_LINE]
+            return Cell(figures.one_line(told) or NOTHING, figures.beginning(f"{told}: {about}"))
     return words(told, style)
-
-
-def _exact_clock(ms: int) -> str:
-    return f"{figures.clock(ms, ms)}.{ms % 1000:03d}"

@@ -99,7 +99,8 @@ class Collector:
             fleets=fleets,
             agents=[agent for fleet in reversed(fleets) for agent in agent_summaries(view, fleet.id, left=left)],
             problems=problems(view, left=left),
-            messages=self._messages(view) if wanted.messages else None,
+            messages=self._messages(view, wanted.messages) if wanted.messages else None,
+            message_count=view.count("messages"),
             names=_names(fleets),
             runs=_runs(view),
             is_there=self._is_there(view.seq),
@@ -110,11 +111,11 @@ class Collector:
         self._state = _State(view.seq, view.lineage, wanted, gone)
         return picture
 
-    def _messages(self, view: View) -> list[Trail]:
-        """Every message, oldest first; a trail is only followed again where something happened to it."""
+    def _messages(self, view: View, last: int) -> list[Trail]:
+        """The last messages, oldest first; a trail is only followed again where something happened to it."""
         found = []
         known = self._trails
-        for message in view.rows("messages"):
+        for message in view.last_rows("messages", last):
             message_id = message["id"]
             receipts = view.count_of("receipts", "message_id", message_id)
             before = known.get(message_id)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from sys import maxsize
+from typing import Final
 
 from meshfleet.agents.process import ProcessIdentity
 from meshfleet.mesh.overview import AgentDetail, AgentSummary, FleetSummary, Problem, Trail
+
+EVERY_MESSAGE: Final = maxsize
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +18,12 @@ class Wanted:
     """What is looked at beside the fleets, the agents and the problems.
 
     Attributes:
-        messages: Whether all messages are.
+        messages: How many of the last messages are.
         agent_id: The agent of which everything is told.
         message_id: The message whose trail is.
     """
 
-    messages: bool = False
+    messages: int = 0
     agent_id: str | None = None
     message_id: str | None = None
 
@@ -42,7 +46,8 @@ class Picture:
         fleets: Every fleet, oldest first.
         agents: Every agent, those of the newest fleet first.
         problems: What is wrong.
-        messages: Every message; None where nobody wanted them.
+        messages: The last messages, as many as were wanted, oldest first; None where nobody wanted any.
+        message_count: How many there are in all.
         agent: The agent that was wanted; None where it is none.
         trail: The message that was wanted; None where it is none.
         names: What fleets are called, by their ids.
@@ -59,6 +64,7 @@ class Picture:
     agents: Sequence[AgentSummary] = ()
     problems: Sequence[Problem] = ()
     messages: Sequence[Trail] | None = None
+    message_count: int = 0
     agent: AgentDetail | None = None
     trail: Trail | None = None
     names: Mapping[str, str] = field(default_factory=dict)

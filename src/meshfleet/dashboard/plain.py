@@ -28,7 +28,7 @@ def once(ledger: Ledger, width: int | None = None) -> tuple[str, str | None]:
         ledger: What is looked at.
         width: Columns of the terminal; None cuts nothing.
     """
-    picture = Collector(ledger).look(Wanted(messages=True))
+    picture = Collector(ledger).look(Wanted(messages=MOST_MESSAGES))
     if picture.trouble is not None:
         return picture.trouble, picture.trouble
     if not picture.is_there:
@@ -39,12 +39,11 @@ def once(ledger: Ledger, width: int | None = None) -> tuple[str, str | None]:
 
 def as_text(picture: Picture, moment: Moment, width: int | None = None) -> str:
     """A picture as text."""
-    messages = picture.messages or ()
     blocks = [
         _block(PROBLEMS, picture.problems, moment, width),
         _block(FLEETS, picture.fleets, moment, width),
         _block(AGENTS, picture.agents, moment, width),
-        _block(MESSAGES, messages[-MOST_MESSAGES:], moment, width, len(messages)),
+        _block(MESSAGES, picture.messages or (), moment, width, picture.message_count),
     ]
     told = [] if picture.why_read_only is None else [picture.why_read_only]
     return "\n\n".join([*told, *blocks])

@@ -9,7 +9,7 @@ from textual.binding import BindingType
 
 from meshfleet.dashboard.deeds import ALL, SEND, Deed, Subject
 from meshfleet.dashboard.lists.messages import MESSAGES, name_of
-from meshfleet.dashboard.picture import Picture, Wanted
+from meshfleet.dashboard.picture import EVERY_MESSAGE, Picture, Wanted
 from meshfleet.dashboard.screens.list_place import ListPlace, list_deeds
 from meshfleet.dashboard.screens.place import bindings_of
 from meshfleet.mesh.overview import Trail
@@ -38,7 +38,7 @@ class MessagesPlace(ListPlace):
     @property
     def wanted(self) -> Wanted:
         """The messages."""
-        return Wanted(messages=True)
+        return Wanted(messages=EVERY_MESSAGE)
 
     @property
     def subject(self) -> Subject | None:

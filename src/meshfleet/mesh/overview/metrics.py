@@ -97,15 +97,14 @@ def _attempts(view: View) -> tuple[dict[str, int], Spread | None]:
 
 
 def _receipts(view: View) -> tuple[dict[str, int], Spread | None]:
-    actions: Counter[str] = Counter()
     took = []
     for receipt in view.rows("receipts"):
-        actions[receipt["action"]] += 1
-        message = view.get("messages", receipt["message_id"]) if receipt["action"] == ACK else None
         # what v0.9.0 acknowledged before there were receipts has no time of its own
-        if message is not None and receipt.get("note") != BACKFILL_NOTE:
-            took.append((whole(receipt, "timestamp") or 0) - (whole(message, "timestamp") or 0))
-    return _counted(actions), _spread(took)
+        if receipt["action"] == ACK and receipt.get("note") != BACKFILL_NOTE:
+            message = view.get("messages", receipt["message_id"])
+            if message is not None:
+                took.append((whole(receipt, "timestamp") or 0) - (whole(message, "timestamp") or 0))
+    return _counted(receipt["action"] for receipt in view.rows("receipts")), _spread(took)
 
 
 def _counted(words: Iterable[str] | Counter[str]) -> dict[str, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache, partial
 from typing import Final
 
 from meshfleet.ledger import View
@@ -81,11 +82,13 @@ def _of_agent(view: View, agent: Row) -> Iterable[Moment]:
 
 
 def _of_messages(view: View, fleet_id: str) -> Iterable[Moment]:
+    # there may be many more messages than there are agents
+    known = cache(partial(role_of, view))
+
+    def of_somebody(kind: MomentKind, agent_id: str, row: Row) -> Moment:
+        return Moment(whole(row, "timestamp") or 0, kind, agent_id, known(agent_id), row)
+
     for message in view.messages_of(fleet_id):
-        yield _of_somebody(view, MomentKind.MESSAGE, message["from_agent_id"], message)
+        yield of_somebody(MomentKind.MESSAGE, message["from_agent_id"], message)
         for receipt in view.receipts_of(message["id"]):
-            yield _of_somebody(view, MomentKind.RECEIPT, receipt["agent_id"], receipt)
-
-
-def _of_somebody(view: View, kind: MomentKind, agent_id: str, row: Row) -> Moment:
-    return Moment(whole(row, "timestamp") or 0, kind, agent_id, role_of(view, agent_id), row)
+            yield of_somebody(MomentKind.RECEIPT, receipt["agent_id"], receipt)

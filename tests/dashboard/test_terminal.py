@@ -5,19 +5,24 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+import psutil
 import pytest
 
 from meshfleet.model import new_id
 from tests.dashboard.meshes import write_mesh
 
 PATIENCE_S: Final = 30.0
+_COOKED: Final = termios.ICANON | termios.ECHO | termios.ISIG
+"""How a terminal that no program has for itself treats keys: a line at a time, shown, ctrl+c ends."""
 
 pytestmark = [
     pytest.mark.slow,
@@ -57,9 +62,16 @@ class Terminal:
     def resize(self, columns: int, lines: int) -> None:
         self._tmux("resize-window", "-x", str(columns), "-y", str(lines))
 
-    def has_another_screen(self) -> bool:
-        """Whether a program has the terminal's second screen, and has not given it back."""
-        return self._tmux("display-message", "-p", "#{alternate_on}").strip() == "1"
+    def is_as_it_was(self) -> bool:
+        """Whether a program that has ended gave back the screen, the cursor, the mouse and what keys do."""
+        flags = self._tmux("display-message", "-p", "#{alternate_on} #{cursor_flag} #{mouse_any_flag}").split()
+        name = self._tmux("display-message", "-p", "#{pane_tty}").strip()
+        terminal = os.open(name, os.O_RDWR | os.O_NOCTTY)
+        try:
+            local_modes = termios.tcgetattr(terminal)[3]
+        finally:
+            os.close(terminal)
+        return flags == ["0", "1", "0"] and local_modes & _COOKED == _COOKED
 
     def end(self) -> None:
         subprocess.run(
@@ -79,13 +91,18 @@ def terminal() -> Iterator[Terminal]:
     found.end()
 
 
+def begin(terminal: Terminal, ledger_file: Path, folder: Path) -> Path:
+    """Start the dashboard; its process's id is written to `pid`, and its exit code to the file that is returned."""
+    left = folder / "left"
+    program = shlex.join([sys.executable, "-P", "-m", "meshfleet", "dashboard"])
+    ledger, pid, end = (shlex.quote(str(file)) for file in (ledger_file, folder / "pid", left))
+    terminal.run(f"sh -c 'echo $$ >\"$0\"; exec env MESHFLEET_DATA_FILE={ledger} {program}' {pid}; echo $? >{end}; cat")
+    return left
+
+
 def test_it_is_looked_at_gone_about_in_resized_and_left(terminal: Terminal, ledger_file: Path, tmp_path: Path) -> None:
     write_mesh(ledger_file)
-    left = tmp_path / "left"
-    program = shlex.join([sys.executable, "-P", "-m", "meshfleet", "dashboard"])
-    terminal.run(
-        f"MESHFLEET_DATA_FILE={shlex.quote(str(ledger_file))} {program}; echo $? >{shlex.quote(str(left))}; cat"
-    )
+    left = begin(terminal, ledger_file, tmp_path)
 
     terminal.wait_for(lambda screen: "1 problems 5" in screen and "Reviewer" in screen)
     terminal.press("2")
@@ -102,4 +119,43 @@ def test_it_is_looked_at_gone_about_in_resized_and_left(terminal: Terminal, ledg
     terminal.press("q")
     terminal.wait_for(lambda _: left.exists() and bool(left.read_text().strip()))
     assert left.read_text().strip() == "0"
-    assert not terminal.has_another_screen()
+    assert terminal.is_as_it_was()
+
+
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_whoever_ends_it_the_terminal_is_as_it_was(
+    terminal: Terminal, ledger_file: Path, tmp_path: Path, which: signal.Signals
+) -> None:
+    write_mesh(ledger_file)
+    left = begin(terminal, ledger_file, tmp_path)
+    terminal.wait_for(lambda screen: "Reviewer" in screen)
+    os.kill(int((tmp_path / "pid").read_text()), which)
+    terminal.wait_for(lambda _: left.exists() and bool(left.read_text().strip()))
+    assert left.read_text().strip() == str(128 + which)
+    assert terminal.is_as_it_was()
+
+
+def test_it_ends_when_its_terminal_is_closed(terminal: Terminal, ledger_file: Path, tmp_path: Path) -> None:
+    write_mesh(ledger_file)
+    begin(terminal, ledger_file, tmp_path)
+    terminal.wait_for(lambda screen: "Reviewer" in screen)
+    pid = int((tmp_path / "pid").read_text())
+    terminal.end()
+    end = time.monotonic() + PATIENCE_S
+    while psutil.pid_exists(pid) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not psutil.pid_exists(pid)
+
+
+def test_ctrl_z_gives_the_terminal_back_until_it_goes_on(terminal: Terminal, ledger_file: Path, tmp_path: Path) -> None:
+    write_mesh(ledger_file)
+    left = begin(terminal, ledger_file, tmp_path)
+    terminal.wait_for(lambda screen: "Reviewer" in screen)
+    pid = int((tmp_path / "pid").read_text())
+    terminal.press("C-z")
+    terminal.wait_for(lambda _: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    assert terminal.is_as_it_was()
+    os.kill(pid, signal.SIGCONT)
+    terminal.wait_for(lambda screen: "Reviewer" in screen and "1 problems 5" in screen)
+    terminal.press("q")
+    terminal.wait_for(lambda _: left.exists() and left.read_text().strip() == "0")

@@ -14,15 +14,21 @@ from meshfleet.settings import Settings
 
 
 def dashboard(*, interval_ms: int, read_only: bool, as_text: bool) -> int:
-    """Show the mesh until somebody leaves, or once; the exit code: 1 where the ledger could not be read."""
+    """Show the mesh until somebody leaves, or once.
+
+    Returns:
+        The exit code: 1 where there is only text and the ledger could not be read, 128 and the number of a signal that
+        ended it.
+    """
     settings = Settings.from_environ(os.environ)
     if as_text or not _has_terminal():
         return _print_once(settings)
     from meshfleet.dashboard.app import Dashboard, Options
 
     with closing(Ledger.from_settings(settings)) as ledger:
-        Dashboard(ledger, settings, Options(interval_ms=interval_ms, read_only=read_only)).run()
-    return 0
+        shown = Dashboard(ledger, settings, Options(interval_ms=interval_ms, read_only=read_only))
+        shown.run()
+    return shown.return_code or 0
 
 
 def _print_once(settings: Settings) -> int:

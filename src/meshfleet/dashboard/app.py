@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
 from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from meshfleet.dashboard.acting import Done
 from meshfleet.dashboard.collector import Collector
 from meshfleet.dashboard.deeds import Deed
+from meshfleet.dashboard.ending import signals_that_end
 from meshfleet.dashboard.listing import Load, Moment
 from meshfleet.dashboard.palette import Palette
 from meshfleet.dashboard.picture import Picture, Run
@@ -88,6 +90,7 @@ class Dashboard(App[None]):
     TITLE = "meshfleet"
     CSS_PATH = "style.tcss"
     COMMANDS: ClassVar[set[Any]] = {*App.COMMANDS, Palette}
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("ctrl+z", "suspend_process", show=False)]
 
     def __init__(self, ledger: Ledger, settings: Settings, options: Options | None = None) -> None:
         super().__init__()
@@ -101,6 +104,11 @@ class Dashboard(App[None]):
         self._sampler = Sampler(ledger.data_file)
         self._loads: Mapping[str, Load] = {}
         self._wake = asyncio.Event()
+
+    async def run_async(self, **how: Any) -> None:
+        """Run until somebody leaves; a signal that ends it leaves the terminal as it was, too."""
+        with signals_that_end(lambda code: self.exit(return_code=code)):
+            await super().run_async(**how)
 
     def on_mount(self) -> None:
         """Begin with what is wrong."""

@@ -19,6 +19,7 @@ _MOVING: Final = (
     ("PgUp PgDn", "move by a page"),
     ("Home End g G", "the first, the last"),
     ("ctrl+p", "the command palette: every deed, fleet and agent by name"),
+    ("ctrl+z", "stop it and go back to the shell, where fg has it go on"),
     ("mouse", "click on rows, headings, views, crumbs and keys; double-click opens"),
 )
 

@@ -91,12 +91,14 @@ def terminal() -> Iterator[Terminal]:
     found.end()
 
 
-def begin(terminal: Terminal, ledger_file: Path, folder: Path) -> Path:
+def begin(terminal: Terminal, ledger_file: Path, folder: Path, **environ: str) -> Path:
     """Start the dashboard; its process's id is written to `pid`, and its exit code to the file that is returned."""
     left = folder / "left"
     program = shlex.join([sys.executable, "-P", "-m", "meshfleet", "dashboard"])
-    ledger, pid, end = (shlex.quote(str(file)) for file in (ledger_file, folder / "pid", left))
-    terminal.run(f"sh -c 'echo $$ >\"$0\"; exec env MESHFLEET_DATA_FILE={ledger} {program}' {pid}; echo $? >{end}; cat")
+    told = {"MESHFLEET_DATA_FILE": str(ledger_file), **environ}
+    variables = " ".join(shlex.quote(f"{name}={value}") for name, value in told.items())
+    pid, end = (shlex.quote(str(file)) for file in (folder / "pid", left))
+    terminal.run(f"sh -c 'echo $$ >\"$0\"; exec env {variables} {program}' {pid}; echo $? >{end}; cat")
     return left
 
 
@@ -159,3 +161,24 @@ def test_ctrl_z_gives_the_terminal_back_until_it_goes_on(terminal: Terminal, led
     terminal.wait_for(lambda screen: "Reviewer" in screen and "1 problems 5" in screen)
     terminal.press("q")
     terminal.wait_for(lambda _: left.exists() and left.read_text().strip() == "0")
+
+
+def test_what_the_terminal_s_encoding_has_not_takes_the_room_of_one_sign(
+    terminal: Terminal, ledger_file: Path, tmp_path: Path
+) -> None:
+    write_mesh(ledger_file)
+    begin(terminal, ledger_file, tmp_path, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    terminal.wait_for(lambda screen: "Reviewer" in screen)
+    terminal.press("2")
+    screen = terminal.wait_for(lambda screen: "nightly crawl" in screen)
+    assert "? complete      ?????-----" in screen
+    assert "COST TOKENS" in screen.splitlines()[2]
+
+
+def test_a_terminal_that_can_not_be_drawn_on_gets_it_once_as_text(
+    terminal: Terminal, ledger_file: Path, tmp_path: Path
+) -> None:
+    write_mesh(ledger_file)
+    left = begin(terminal, ledger_file, tmp_path, TERM="dumb")
+    terminal.wait_for(lambda screen: left.exists() and left.read_text() == "0\n" and "5 messages" in screen)
+    assert terminal.is_as_it_was()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import sys
 from contextlib import closing
@@ -25,6 +26,7 @@ def dashboard(*, interval_ms: int, read_only: bool, as_text: bool) -> int:
         return _print_once(settings)
     from meshfleet.dashboard.app import Dashboard, Options
 
+    _keep_to_one_sign()
     with closing(Ledger.from_settings(settings)) as ledger:
         shown = Dashboard(ledger, settings, Options(interval_ms=interval_ms, read_only=read_only))
         shown.run()
@@ -43,5 +45,13 @@ def _print_once(settings: Settings) -> int:
 
 
 def _has_terminal() -> bool:
+    """Whether there is a terminal that can be drawn on."""
     # it is standard error that Textual draws on
-    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stdout, sys.stderr))
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    return os.environ.get("TERM") != "dumb" and all(stream is not None and stream.isatty() for stream in streams)
+
+
+def _keep_to_one_sign() -> None:
+    """Have a question mark drawn for what the terminal's encoding has not: an escape would move all that follows."""
+    if isinstance(sys.__stderr__, io.TextIOWrapper):
+        sys.__stderr__.reconfigure(errors="replace")

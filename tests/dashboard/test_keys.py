@@ -24,6 +24,7 @@ from meshfleet.dashboard.screens.place import Place
 from meshfleet.dashboard.screens.problems import ProblemsPlace
 from meshfleet.dashboard.screens.resume_dialog import ResumeDialog
 from meshfleet.dashboard.screens.template_dialog import TemplateDialog
+from meshfleet.dashboard.widgets.fields import Tick
 from meshfleet.dashboard.widgets.keybar import KeyBar
 from meshfleet.dashboard.widgets.lines import Lines
 from meshfleet.dashboard.widgets.title import Title
@@ -515,6 +516,14 @@ async def test_a_newer_ledger_is_shown_and_can_not_be_acted_on(ledger_file: Path
 async def test_a_resume_dialog_says_whom_it_is_about(ledger: Ledger) -> None:
     async with driven(ledger, "end", "r") as pilot:
         assert "Crawler" in str(screen_of(pilot, ResumeDialog).query(Static).first().render())
+
+
+async def test_a_sign_tells_whether_a_new_session_is_to_begin(ledger: Ledger) -> None:
+    async with driven(ledger, "end", "r") as pilot:
+        tick = screen_of(pilot, ResumeDialog).query_one(Tick)
+        assert "✓" not in str(tick.render())
+        await pilot.press("tab", "space")
+        assert "✓" in str(tick.render())
 
 
 def trouble(pilot: Pilot[None]) -> str:

@@ -75,6 +75,11 @@ def test_what_a_terminal_would_obey_is_told_instead() -> None:
     assert on_one_line(None) == "None"
 
 
+def test_what_joins_signs_of_other_scripts_is_left_out_and_shown_between_letters_of_this_one() -> None:
+    assert on_one_line("👩\u200d💻 می\u200cشود\x07") == "👩💻 میشود\\x07"
+    assert legible("pay\u200cment") == "pay\\u200cment"
+
+
 def test_counts_and_short_ids() -> None:
     assert [counted(n, "agents") for n in (0, 1, 2)] == ["0 agents", "1 agent", "2 agents"]
     assert [short("orchestrator"), short("9e3779b1-0000-4000-8000-000000000001")] == ["orchestrator", "9e3779b1"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, tzinfo
 from typing import Final
 
@@ -16,6 +17,8 @@ LONGEST_LINE: Final = 600
 """Characters of a text that are shown on a line or a few; what is more would only cost time."""
 SHORT_ID: Final = 8
 """Characters of an id that tell it from others at a glance."""
+_JOINERS: Final = re.compile(r"(?<=[^\x00-\x7f])[\u200c\u200d](?=[^\x00-\x7f])")
+"""What joins signs, or keeps them apart, in other scripts and in pictures; terminals differ in what they make of it."""
 
 
 def age(ms: float | None) -> str:
@@ -105,7 +108,7 @@ def legible(text: str) -> str:
     """A text of which only newlines are obeyed; a tab is four blanks."""
     if text.isprintable():
         return text
-    text = text.replace("\r\n", "\n").replace("\t", "    ")
+    text = _JOINERS.sub("", text.replace("\r\n", "\n").replace("\t", "    "))
     return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
 
 

@@ -1,12 +1,13 @@
-"""Where people type: fields of Textual whose cursor stands still, so that nothing is drawn while nobody types."""
+"""Where people type and choose: widgets of Textual that draw nothing while nobody types, and need no colours."""
 
 from __future__ import annotations
 
-from textual.widgets import Input, TextArea
+from textual.content import Content
+from textual.widgets import Checkbox, Input, RadioButton, TextArea
 
 
 class Field(Input):
-    """A line to type."""
+    """A line to type, whose cursor stands still."""
 
     def on_mount(self) -> None:
         """Let the cursor stand still."""
@@ -14,8 +15,26 @@ class Field(Input):
 
 
 class Area(TextArea):
-    """Several lines to type."""
+    """Several lines to type, whose cursor stands still."""
 
     def on_mount(self) -> None:
         """Let the cursor stand still."""
         self.cursor_blink = False
+
+
+class Choice(RadioButton):
+    """One of several, of which a sign tells the chosen one, for those who see no colours."""
+
+    def render(self) -> Content:
+        """The sign, and what can be chosen."""
+        self.BUTTON_INNER = "●" if self.value else "○"
+        return super().render()
+
+
+class Tick(Checkbox):
+    """Yes or no, which a sign tells, for those who see no colours."""
+
+    def render(self) -> Content:
+        """The sign, and what can be ticked."""
+        self.BUTTON_INNER = "✓" if self.value else " "
+        return super().render()

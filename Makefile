@@ -33,8 +33,8 @@ help:
 	@echo 'make test    all tests, those with the real OpenCode included'
 	@echo 'make lint    style, types, and which floor may import which'
 	@echo 'make format  rewrite the code in the style that lint wants'
-	@echo 'make docs    docs/tools.md and the words a client is greeted with, from what the server tells its clients'
 	@echo 'make bench   measure everything, and write docs/benchmarks.md (ARGS=--quick: only see that it runs)'
+	@echo 'make docs    docs/tools.md, the help in docs/cli.md and the words a client is greeted with'
 	@echo 'make storm   kill processes at random for ten minutes (SECONDS=600), and say what the ledger lost by it'
 	@echo 'make soak    let 300 agents misbehave (AGENTS=300) while servers are killed, and say whether any was lost'
 	@echo 'make clean   remove whatever these targets made'
@@ -63,6 +63,7 @@ format: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/python -m meshfleet.server.prepare
 	$(BIN)/python -m meshfleet.server.reference docs/tools.md
+	$(BIN)/python -m meshfleet.cli.reference docs/cli.md
 
 # Agents are stand-ins that sleep: no OpenCode is needed.
 bench: $(INSTALLED)

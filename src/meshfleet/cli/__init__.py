@@ -16,6 +16,8 @@ FAILED: Final = 1
 BADLY_USED: Final = 2
 INTERRUPTED: Final = 130
 DEBUG: Final = "--debug"
+A_SHELL_ASKS: Final = ["__complete", "--"]
+"""What the scripts of `meshfleet completion` begin with; no command, whose parsing would make a Tab take longer."""
 _LONGEST: Final = 200
 """Characters of an unforeseen error that are shown; it may quote a whole row."""
 
@@ -38,10 +40,15 @@ def _run() -> int:
             from meshfleet.cli.serve import serve
 
             serve()
-        else:
-            from meshfleet.cli.app import app
+            return 0
 
-            app()
+        from meshfleet.cli.app import app
+
+        if sys.argv[1:3] == A_SHELL_ASKS:
+            from meshfleet.cli.completion.answering import answer
+
+            return answer(app, sys.argv[3:])
+        app()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else FAILED
     except BrokenPipeError:

@@ -9,13 +9,14 @@ from typing import Annotated, Final
 import typer
 
 from meshfleet import __version__
-from meshfleet.cli import template
+from meshfleet.cli import parameters, template
 from meshfleet.cli.clients import Client
-from meshfleet.cli.inspect import EXAMPLES as INSPECT_EXAMPLES
+from meshfleet.cli.completion import known
+from meshfleet.cli.completion.shells import Shell
+from meshfleet.cli.helping import Command, Group
 from meshfleet.cli.inspect import inspect
 from meshfleet.cli.output import say
 from meshfleet.cli.paths import named_file, working_folder
-from meshfleet.cli.spawn import EXAMPLES as SPAWN_EXAMPLES
 from meshfleet.cli.spawn import spawn
 from meshfleet.settings import Settings
 
@@ -23,6 +24,7 @@ STANDARD_OUTPUT: Final = "-"
 
 app = typer.Typer(
     name="meshfleet",
+    cls=Group,
     help="Fleets of independent OpenCode agents that work in parallel and hand work to each other.",
     no_args_is_help=True,
     add_completion=False,
@@ -48,7 +50,7 @@ def _options(
     del version, debug
 
 
-@app.command(short_help="The MCP server; OpenCode starts it")
+@app.command(cls=Command, short_help="The MCP server; OpenCode starts it")
 def serve() -> None:
     """Serve MCP over standard input and output; this is what OpenCode's configuration starts."""
     from meshfleet.cli.serve import serve as run
@@ -56,11 +58,11 @@ def serve() -> None:
     run()
 
 
-@app.command(short_help="Three real agents hand work to each other")
+@app.command(cls=Command, short_help="Three real agents hand work to each other")
 def demo(
     live: Annotated[bool, typer.Option("--live", help="Use your own OpenCode configuration and model.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; all else goes to stderr.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the folder with the ledger and the project.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object; all else goes to stderr.")] = False,
 ) -> None:
     """Watch three real OpenCode agents hand work to each other; needs no key and no network."""
     from meshfleet.cli.demo import demo as run
@@ -68,12 +70,15 @@ def demo(
     raise typer.Exit(run(os.environ, live=live, as_json=as_json, keep=keep))
 
 
-@app.command(short_help="Put the server into OpenCode's configuration")
+@app.command(cls=Command, short_help="Put the server into OpenCode's configuration")
 def init(
     project: Annotated[bool, typer.Option("--project", help="The project's configuration, not yours.")] = False,
-    client: Annotated[Client, typer.Option("--client", help="Whose configuration.")] = Client.OPENCODE,
+    client: Annotated[
+        Client,
+        typer.Option("--client", metavar="NAME", help="Whose configuration: opencode, claude-code, codex or generic."),
+    ] = Client.OPENCODE,
     remove: Annotated[bool, typer.Option("--remove", help="Take the entry out again.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False,
+    yes: parameters.Yes = False,
 ) -> None:
     """Put the server into the configuration of OpenCode or another client, after showing the change.
 
@@ -85,8 +90,8 @@ def init(
     raise typer.Exit(run(Options(client, project, remove, yes), os.environ, working_folder()))
 
 
-@app.command(short_help="Look whether everything works, and what to do if not")
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+@app.command(cls=Command, short_help="Look whether everything works, and what to do if not")
+def doctor(as_json: parameters.Json = False) -> None:
     """Look whether everything is there that agents need, and say what to do where it is not.
 
     Exit code: 0; 1 when anything failed.
@@ -96,69 +101,11 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON 
     raise typer.Exit(run(os.environ, working_folder(), as_json=as_json))
 
 
-_Which = Annotated[str, typer.Argument(metavar="ID", help="A fleet's id or an agent's; a unique beginning does.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+app.command(cls=Command, short_help="Start a fleet from a file or a template")(spawn)
+app.command(cls=Command, short_help="What there is: fleets, agents, messages, events")(inspect)
 
 
-@app.command(short_help="Stop a fleet or an agent, with all its processes")
-def cancel(which: _Which, as_json: _Json = False) -> None:
-    """Stop a fleet or an agent, and whatever they spawned; returns once nothing of it runs."""
-    from meshfleet.cli.agents import cancel as run
-
-    raise typer.Exit(run(which, as_json=as_json))
-
-
-@app.command(short_help="Have agents go on that failed or were stopped")
-def resume(
-    which: _Which,
-    prompt: Annotated[str | None, typer.Option("--prompt", metavar="TEXT", help="What to tell it.")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin a new session instead of continuing its own.")] = False,
-    as_json: _Json = False,
-) -> None:
-    """Have agents go on that failed, were interrupted or cancelled; where no server runs, this supervises them.
-
-    Exit code: 0; 1 when it was refused, or the fleet ended here and failed.
-    """
-    from meshfleet.cli.agents import resume as run
-
-    raise typer.Exit(run(which, prompt, fresh=fresh, as_json=as_json))
-
-
-@app.command(short_help="What an agent says and does")
-def logs(
-    agent: Annotated[str, typer.Argument(metavar="AGENT", help="An agent's id; a unique beginning does.")],
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the agent has ended.")] = False,
-    attempt: Annotated[
-        int | None,
-        typer.Option("--attempt", metavar="N", min=1, help="One attempt; else all since it was resumed or woken."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print each event as OpenCode wrote it, one a line.")] = False,
-) -> None:
-    """Print what an agent says and does, or did."""
-    from meshfleet.cli.agents import logs as run
-
-    raise typer.Exit(run(agent, follow=follow, attempt=attempt, as_json=as_json))
-
-
-@app.command(short_help="Wait until a fleet has ended")
-def wait(
-    fleet: Annotated[str, typer.Argument(metavar="FLEET", help="A fleet's id; a unique beginning does.")],
-    for_any: Annotated[bool, typer.Option("--any", help="Only until the next of its agents has ended.")] = False,
-    timeout: Annotated[
-        float | None, typer.Option("--timeout", metavar="S", min=0, help="Longest time to wait, in seconds.")
-    ] = None,
-    as_json: _Json = False,
-) -> None:
-    """Wait until a fleet has ended, and print what its agents came to.
-
-    Exit code: 0 it is complete, or with --any an agent has ended; 1 it failed, or time ran out.
-    """
-    from meshfleet.cli.agents import wait as run
-
-    raise typer.Exit(run(fleet, for_any=for_any, timeout_s=timeout, as_json=as_json))
-
-
-@app.command(short_help="Look at fleets in the terminal, and act on them")
+@app.command(cls=Command, short_help="Look at fleets in the terminal, and act on them")
 def dashboard(
     interval: Annotated[
         int, typer.Option("--interval", metavar="MS", min=100, max=3_600_000, help="Time between two looks, in ms.")
@@ -177,17 +124,75 @@ def dashboard(
     raise typer.Exit(run(interval_ms=interval, read_only=read_only, as_text=once))
 
 
-_LedgerFile = Annotated[
-    Path | None,
-    typer.Argument(metavar="[FILE]", readable=False, help="The ledger; by default the one of MESHFLEET_DATA_FILE."),
-]
-
-
-@app.command(short_help="Check a ledger; changes nothing")
-def verify(
-    file: _LedgerFile = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+@app.command(cls=Command, short_help="Wait until a fleet has ended")
+def wait(
+    fleet: parameters.Fleet,
+    for_any: Annotated[bool, typer.Option("--any", help="Only until the next of its agents has ended.")] = False,
+    timeout: Annotated[
+        float | None, typer.Option("--timeout", metavar="S", min=0, help="Longest time to wait, in seconds.")
+    ] = None,
+    as_json: parameters.Json = False,
 ) -> None:
+    """Wait until a fleet has ended, and print what its agents came to.
+
+    Exit code: 0 it is complete, or with --any an agent has ended; 1 it failed, or time ran out.
+    """
+    from meshfleet.cli.agents import wait as run
+
+    raise typer.Exit(run(fleet, for_any=for_any, timeout_s=timeout, as_json=as_json))
+
+
+@app.command(cls=Command, short_help="What an agent says and does")
+def logs(
+    agent: parameters.Agent,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the agent has ended.")] = False,
+    attempt: Annotated[
+        int | None,
+        typer.Option(
+            "--attempt",
+            metavar="N",
+            min=1,
+            help="One attempt; else all since it was resumed or woken.",
+            autocompletion=known.attempts,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each event as OpenCode wrote it, one a line.")] = False,
+) -> None:
+    """Print what an agent says and does, or did."""
+    from meshfleet.cli.agents import logs as run
+
+    raise typer.Exit(run(agent, follow=follow, attempt=attempt, as_json=as_json))
+
+
+@app.command(cls=Command, short_help="Stop a fleet or an agent, with all its processes")
+def cancel(which: parameters.Cancellable, as_json: parameters.Json = False) -> None:
+    """Stop a fleet or an agent, and whatever they spawned; returns once nothing of it runs."""
+    from meshfleet.cli.agents import cancel as run
+
+    raise typer.Exit(run(which, as_json=as_json))
+
+
+@app.command(cls=Command, short_help="Have agents go on that failed or were stopped")
+def resume(
+    which: parameters.Resumable,
+    prompt: Annotated[str | None, typer.Option("--prompt", metavar="TEXT", help="What to tell it.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin a new session instead of continuing its own.")] = False,
+    as_json: parameters.Json = False,
+) -> None:
+    """Have agents go on that failed, were interrupted or cancelled; where no server runs, this supervises them.
+
+    Exit code: 0; 1 when it was refused, or the fleet ended here and failed.
+    """
+    from meshfleet.cli.agents import resume as run
+
+    raise typer.Exit(run(which, prompt, fresh=fresh, as_json=as_json))
+
+
+app.add_typer(template.app, short_help="Fleets to keep, share and start again")
+
+
+@app.command(cls=Command, short_help="Check a ledger; changes nothing")
+def verify(file: parameters.LedgerFile = None, as_json: parameters.Json = False) -> None:
     """Check a ledger against all the rules promise; changes nothing.
 
     Exit code: 0 clean, 1 errors, 2 no ledger to look at.
@@ -197,22 +202,19 @@ def verify(
     raise typer.Exit(print_verification(_ledger(file), as_json=as_json))
 
 
-@app.command(short_help="Mend a damaged ledger, after asking")
-def repair(
-    file: _LedgerFile = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False,
-) -> None:
+@app.command(cls=Command, short_help="Mend a damaged ledger, after asking")
+def repair(file: parameters.LedgerFile = None, yes: parameters.Yes = False) -> None:
     """Mend a damaged ledger after showing what that means; every file that was damaged is kept."""
     from meshfleet.cli.ledger import repair_asking
 
     raise typer.Exit(repair_asking(_ledger(file), Settings.from_environ(os.environ), yes=yes))
 
 
-@app.command(short_help="Write the ledger as one JSON file")
+@app.command(cls=Command, short_help="Write the ledger as one JSON file")
 def export(
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", readable=False, help="Where to; by default, and as -, standard output."),
+        typer.Argument(metavar="FILE", readable=False, help="Where to; by default, and as -, standard output."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that exists.")] = False,
 ) -> None:
@@ -223,7 +225,7 @@ def export(
     raise typer.Exit(export_to(target, Settings.from_environ(os.environ), force=force))
 
 
-@app.command(name="import", short_help="Read an export into an empty ledger")
+@app.command(cls=Command, name="import", short_help="Read an export into an empty ledger")
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", readable=False, help="What meshfleet export wrote.")],
 ) -> None:
@@ -233,9 +235,12 @@ def import_(
     raise typer.Exit(import_from(named_file(file), Settings.from_environ(os.environ)))
 
 
-app.add_typer(template.app, short_help="Fleets to keep, share and start again")
-app.command(short_help="Start a fleet from a file or a template", epilog=SPAWN_EXAMPLES)(spawn)
-app.command(short_help="What there is: fleets, agents, messages, events", epilog=INSPECT_EXAMPLES)(inspect)
+@app.command(cls=Command, short_help="Have your shell complete commands and ids")
+def completion(shell: Annotated[Shell, typer.Argument(metavar="SHELL", help="bash, zsh or fish.")]) -> None:
+    """Print a script that has your shell complete commands, options, ids and templates at a Tab."""
+    from meshfleet.cli.completion.shells import script_for
+
+    say(script_for(shell).rstrip("\n"))
 
 
 def _ledger(file: Path | None) -> Path:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from meshfleet.cli.completion import known
 from meshfleet.errors import Invalid
 from meshfleet.settings import Settings
 
@@ -16,13 +17,6 @@ if TYPE_CHECKING:
     from meshfleet.ledger import Ledger
 
 EVENTS_SHOWN: Final = 20
-EXAMPLES: Final = """\b
-Examples:
-  meshfleet inspect                    every fleet
-  meshfleet inspect 3f2a               a fleet, an agent or a message
-  meshfleet inspect --timeline 3f2a    what has happened in a fleet
-  meshfleet inspect --events 50 -f     the last 50 events, and those to come
-"""
 
 
 def inspect(
@@ -31,6 +25,7 @@ def inspect(
         typer.Argument(
             metavar="ID",
             help="A fleet, an agent or a message, by its id or a unique beginning of it; else all fleets.",
+            autocompletion=known.anything,
         ),
     ] = None,
     metrics: Annotated[bool, typer.Option("--metrics", help="The mesh in figures.")] = False,

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
-EXAMPLES: Final = """\b
-Examples:
-  meshfleet spawn team.json --wait           and see what comes of it
-  meshfleet spawn bug-bash --max-cost 2      a template, for at most 2 dollars
-  meshfleet spawn - --wait --json < team.json
-"""
+from meshfleet.cli.completion import known
+from meshfleet.cli.parameters import Json, TemplateVersion
+
 _Source = Annotated[
     str,
     typer.Argument(
         metavar="FILE|TEMPLATE",
         help="A template's name, or a JSON file: an array of agents, what spawn_fleet takes, or an exported template; "
         "- reads standard input.",
+        autocompletion=known.templates,
     ),
 ]
 _Wait = Annotated[bool, typer.Option("--wait", help="Until it has ended: show how it gets on, and what came of it.")]
-_Version = Annotated[int | None, typer.Option("--version", metavar="N", min=1, help="Of the template.")]
 _Name = Annotated[str | None, typer.Option("--name", metavar="TEXT", help="What to call the fleet.")]
 _Model = Annotated[str | None, typer.Option("--model", metavar="PROVIDER/MODEL", help="Of agents that name none.")]
 _TimeLimit = Annotated[
@@ -31,13 +28,12 @@ _Attempts = Annotated[int | None, typer.Option("--max-attempts", metavar="N", he
 _Cost = Annotated[float | None, typer.Option("--max-cost", metavar="USD", help="Stop it once it has cost more.")]
 _Tokens = Annotated[int | None, typer.Option("--max-tokens", metavar="N", help="Stop it once it has used more.")]
 _AllowAll = Annotated[bool, typer.Option("--allow-all", help="Let agents do what OpenCode would ask you about.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 def spawn(  # noqa: PLR0913, PLR0917 - the options of a command are its parameters
     source: _Source,
     wait: _Wait = False,
-    version: _Version = None,
+    version: TemplateVersion = None,
     name: _Name = None,
     model: _Model = None,
     time_limit: _TimeLimit = None,
@@ -45,7 +41,7 @@ def spawn(  # noqa: PLR0913, PLR0917 - the options of a command are its paramete
     max_cost: _Cost = None,
     max_tokens: _Tokens = None,
     allow_all: _AllowAll = False,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Start a fleet in this folder, without a model in the loop; where no server runs, this supervises it.
 

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from meshfleet.cli.completion import known
+from meshfleet.cli.helping import Command, Group
 from meshfleet.cli.output import printable, say
+from meshfleet.cli.parameters import Json, TemplateName, TemplateVersion
 from meshfleet.cli.paths import without_dots, working_folder
 from meshfleet.cli.wording import counted, fitted, terminal_width
 from meshfleet.errors import Invalid
@@ -26,18 +29,15 @@ STANDARD_INPUT: Final = "-"
 
 app = typer.Typer(
     name="template",
+    cls=Group,
     help="Keep fleets as templates, share them as files, and start them again.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
-_Name = Annotated[str, typer.Argument(metavar="NAME", help="The template.")]
-_Version = Annotated[int | None, typer.Option("--version", metavar="N", min=1, help="A version; else the latest.")]
-_Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
-
-@app.command(name="list", short_help="Every version of every template")
-def list_(*, as_json: _Json = False) -> None:
+@app.command(cls=Command, name="list", short_help="Every version of every template")
+def list_(*, as_json: Json = False) -> None:
     """Every version of every template."""
     from meshfleet.mesh.templates import list_fleet_templates
 
@@ -46,8 +46,8 @@ def list_(*, as_json: _Json = False) -> None:
     _print(found, _table(found["templates"]), as_json=as_json)
 
 
-@app.command(short_help="A template's agents with their prompts")
-def show(name: _Name, version: _Version = None, *, as_json: _Json = False) -> None:
+@app.command(cls=Command, short_help="A template's agents with their prompts")
+def show(name: TemplateName, version: TemplateVersion = None, *, as_json: Json = False) -> None:
     """A template's agents with their prompts."""
     from meshfleet.mesh.templates import get_fleet_template, specs_of_template
 
@@ -57,18 +57,18 @@ def show(name: _Name, version: _Version = None, *, as_json: _Json = False) -> No
     _print(found, lines, as_json=as_json)
 
 
-@app.command(short_help="Save agents as a new version of a template")
+@app.command(cls=Command, short_help="Save agents as a new version of a template")
 def save(
-    name: _Name,
+    name: TemplateName,
     file: Annotated[
         str,
         typer.Argument(
             metavar="FILE|-", help="JSON: an array of {role, prompt, agent?}, or {agents, description}; - reads stdin."
         ),
     ],
-    description: Annotated[str | None, typer.Option("--description", help="What it is for.")] = None,
+    description: Annotated[str | None, typer.Option("--description", metavar="TEXT", help="What it is for.")] = None,
     *,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Save agents as a new version of a template."""
     from meshfleet.mesh.templates import TemplateDraft, save_fleet_template
@@ -80,12 +80,17 @@ def save(
     _print(saved, [f"saved {_sized(saved['template'])}"], as_json=as_json)
 
 
-@app.command(short_help="Delete a version of a template, or all of it")
+@app.command(cls=Command, short_help="Delete a version of a template, or all of it")
 def delete(
-    name: _Name,
-    version: Annotated[int | None, typer.Option("--version", metavar="N", min=1, help="One version; else all.")] = None,
+    name: TemplateName,
+    version: Annotated[
+        int | None,
+        typer.Option(
+            "--version", metavar="N", min=1, help="One version; by default all.", autocompletion=known.versions
+        ),
+    ] = None,
     *,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Delete a version of a template, or all of it."""
     from meshfleet.mesh.templates import delete_fleet_template
@@ -95,13 +100,13 @@ def delete(
     _print(gone, [f"deleted {name}@v{number}" for number in gone["deleted"]], as_json=as_json)
 
 
-@app.command(short_help="Write a template to a file that others can import")
+@app.command(cls=Command, short_help="Write a template to a file that others can import")
 def export(
-    name: _Name,
+    name: TemplateName,
     file: Annotated[str, typer.Argument(metavar="FILE", help="Where to; only an exported template is replaced.")],
-    version: _Version = None,
+    version: TemplateVersion = None,
     *,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Write a template to a file that others can import."""
     from meshfleet.mesh.template_files import export_fleet_template
@@ -111,14 +116,14 @@ def export(
     _print(written, [f"wrote {name}@v{written['version']} to {written['file_path']}"], as_json=as_json)
 
 
-@app.command(name="import", short_help="Save the template in a file")
+@app.command(cls=Command, name="import", short_help="Save the template in a file")
 def import_(
     file: Annotated[str, typer.Argument(metavar="FILE", help="What meshfleet template export wrote.")],
     rename: Annotated[
         str | None, typer.Option("--rename", metavar="NAME", help="Save it under this name, as a new version of it.")
     ] = None,
     *,
-    as_json: _Json = False,
+    as_json: Json = False,
 ) -> None:
     """Save the template in a file; a name that is taken gets the time as a suffix."""
     from meshfleet.mesh.template_files import import_fleet_template
@@ -128,8 +133,8 @@ def import_(
     _print(saved, [f"imported {_sized(saved['template'])}"], as_json=as_json)
 
 
-@app.command(short_help="Start a fleet of a template's agents in this folder")
-def spawn(name: _Name, version: _Version = None, *, as_json: _Json = False) -> None:
+@app.command(cls=Command, short_help="Start a fleet of a template's agents in this folder")
+def spawn(name: TemplateName, version: TemplateVersion = None, *, as_json: Json = False) -> None:
     """Start a fleet of a template's agents in this folder; where no server runs, this supervises them.
 
     Exit code: 0; 1 when it was refused, or the fleet ended here and failed.

@@ -1,0 +1,83 @@
+"""The scripts of `meshfleet completion`, in their shells: what a Tab puts into the line, and lists."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from meshfleet.cli.completion.shells import Shell, script_for
+from meshfleet.mesh.specs import AgentSpec
+from meshfleet.mesh.templates import TemplateDraft, save_fleet_template
+from tests.agents.conftest import fake_opencode
+from tests.cli.completion.interactive import SHELLS, TAB, Interactive, interactive
+from tests.cli.shells import Shell as Project
+from tests.cli.shells import shell
+
+__all__ = ["fake_opencode", "shell"]
+
+
+@pytest.fixture(params=SHELLS)
+def pressed(request: pytest.FixtureRequest, shell: Project) -> Iterator[Interactive]:
+    """A shell in a project with a template, a fleet, and files."""
+    ledger = shell.ledger()
+    save_fleet_template(ledger, TemplateDraft("bug-bash", [AgentSpec("Hunter", "Hunt.")], "finds bugs"))
+    ledger.close()
+    (shell.folder / "my team.json").write_text("[]", encoding="utf-8")
+    with interactive(request.param, shell.folder, shell.environ) as one:
+        yield one
+
+
+def test_a_tab_completes_commands_options_and_their_values(pressed: Interactive) -> None:
+    assert pressed.completed("meshfleet dash") == ["dashboard"]
+    assert pressed.completed("meshfleet template del") == ["template", "delete"]
+    assert pressed.completed("meshfleet dashboard --read") == ["dashboard", "--read-only"]
+    assert pressed.completed("meshfleet init --client cod") == ["init", "--client", "codex"]
+    assert pressed.completed("meshfleet init --client=cod") == ["init", "--client=codex"]
+
+
+def test_a_tab_completes_ids_templates_and_files(pressed: Interactive, shell: Project) -> None:
+    fleet_id, (agent_id,) = shell.failed("say Done")
+    assert pressed.completed(f"meshfleet wait {fleet_id[:8]}") == ["wait", fleet_id]
+    assert pressed.completed(f"meshfleet resume {agent_id[:8]}") == ["resume", agent_id]
+    assert pressed.completed(f"meshfleet cancel {agent_id[:8]}") == ["cancel", agent_id[:8]]
+    assert pressed.completed("meshfleet spawn bug") == ["spawn", "bug-bash"]
+    assert pressed.completed("meshfleet spawn my") == ["spawn", "my team.json"]
+    assert pressed.completed("meshfleet inspect my") == ["inspect", "my"]
+
+
+def test_what_is_listed_says_what_each_id_is(pressed: Interactive, shell: Project) -> None:
+    _, agent_ids = shell.failed("say One", "say Two")
+    pressed.press(f"meshfleet logs {TAB}{TAB}")
+    listed = pressed.read_until(r"(?s)Agent \d, failed.*Agent \d, failed")
+    assert all(agent_id in listed for agent_id in agent_ids)
+
+
+def test_a_tab_says_nothing_of_a_ledger_that_is_damaged(pressed: Interactive, shell: Project) -> None:
+    shell.ledger_file.write_text("no ledger", encoding="utf-8")
+    assert pressed.completed("meshfleet resume 3f") == ["resume", "3f"]
+    assert pressed.completed("meshfleet res") == ["resume"]
+
+
+@pytest.mark.parametrize("which", Shell)
+def test_the_script_is_printed_as_it_is(which: Shell) -> None:
+    command = [sys.executable, "-P", "-m", "meshfleet", "completion", which]
+    printed = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert printed == script_for(which)
+    assert re.search(r"meshfleet completion \w+", printed)
+
+
+def test_a_script_in_a_folder_of_zsh_s_functions_completes(shell: Project, tmp_path: Path) -> None:
+    functions = tmp_path / "functions"
+    functions.mkdir()
+    (functions / "_meshfleet").write_text(script_for(Shell.ZSH), encoding="utf-8")
+    with interactive("zsh", shell.folder, shell.environ) as zsh:
+        zsh.press(f"unfunction _meshfleet; fpath=({functions} $fpath); compinit -D; echo begun' anew'\r")
+        zsh.read_until("begun anew\n")
+        zsh.read_until("ready> ")
+        assert zsh.completed("meshfleet dash") == ["dashboard"]
+        assert zsh.completed("meshfleet ver") == ["verify"]

@@ -109,6 +109,22 @@ def test_a_supervisor_that_goes_is_noticed_although_nobody_writes(ledger_file: P
     assert (before.condition, after.condition) == (None, "unsupervised")
 
 
+def test_that_the_process_of_an_agent_ends_is_noticed_where_nobody_supervises_it(ledger_file: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        identity = identify(process.pid)
+        assert identity is not None
+        rows = document()
+        here = {"pid": identity.pid, "start_time": identity.start_time, "boot_id": boot_id()}
+        rows["agents"][ANALYST]["supervisor"] = {**here, "boot_id": "another"}
+        rows["attempts"][f"{ANALYST}/1"] |= here
+        look = collector(open_mesh(ledger_file, rows)).look
+        before = [one.what for one in look(Wanted()).problems if one.agent_id == ANALYST]
+        process.communicate(b"\n")
+    after = [one.what for one in look(Wanted()).problems if one.agent_id == ANALYST]
+
+    assert [what.partition(",")[0] for what in (*before, *after)] == ["goes on", "its process has ended"]
+
+
 def test_the_process_of_a_run_is_known_where_it_is_of_this_boot(ledger_file: Path) -> None:
     identity = current_identity()
     rows = document()

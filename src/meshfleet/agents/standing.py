@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from meshfleet.agents.process import ProcessIdentity, boot_id, is_same_process
@@ -9,7 +10,7 @@ from meshfleet.ledger import Ledger
 from meshfleet.mesh import fleets
 from meshfleet.mesh.fleets import UNSUPERVISED
 from meshfleet.mesh.lifecycle import AT_WORK
-from meshfleet.model import Row, SupervisorRow
+from meshfleet.model import Row
 
 
 def supervisor_key(supervisor: object) -> tuple[object, ...]:
@@ -20,11 +21,16 @@ def supervisor_key(supervisor: object) -> tuple[object, ...]:
     return ()
 
 
-def is_alive(supervisor: SupervisorRow) -> bool:
-    """Tell whether exactly this supervisor still runs; one that is none does not."""
-    if not supervisor_key(supervisor) or supervisor["boot_id"] != boot_id():
+def is_alive(process: Mapping[str, Any]) -> bool:
+    """Tell whether exactly the supervisor, or the process of an attempt, still runs that a row names; none does not."""
+    if not supervisor_key(process) or process["boot_id"] != boot_id():
         return False
-    return is_same_process(ProcessIdentity(supervisor["pid"], supervisor["start_time"]))
+    return is_same_process(ProcessIdentity(process["pid"], process["start_time"]))
+
+
+def is_over(attempt: Row) -> bool:
+    """Tell whether the process of an attempt has ended; not of one that no process is known of."""
+    return bool(supervisor_key(attempt)) and not is_alive(attempt)
 
 
 def fleet_status(ledger: Ledger, fleet_id: str) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def look_at_all(ledger: Ledger) -> Sight:
 
     def query(view: View) -> tuple[list[overview.FleetSummary], int]:
         left = Left()
-        return overview.fleet_summaries(view, left=left), len(overview.problems(view, left=left))
+        return overview.fleet_summaries(view, left=left), len(overview.problems(view, left=left, over=is_over))
 
     fleets, troubles = ledger.read(query)
 
@@ -96,7 +96,7 @@ def look_at_metrics(ledger: Ledger) -> Sight:
 
 def look_at_problems(ledger: Ledger) -> Sight:
     """What is wrong."""
-    found = ledger.read(lambda view: overview.problems(view, left=Left()))
+    found = ledger.read(lambda view: overview.problems(view, left=Left(), over=is_over))
 
     def tables() -> list[Part]:
         from meshfleet.cli.sights import of_problems
@@ -113,6 +113,13 @@ def show(sight: Sight, *, as_json: bool) -> None:
         say(as_object())
     else:
         print_parts(as_parts())
+
+
+def is_over(attempt: Row) -> bool:
+    """Tells whether the process of an attempt has ended."""
+    from meshfleet.agents import standing
+
+    return standing.is_over(attempt)
 
 
 class Left:
@@ -135,7 +142,7 @@ def _fleet(ledger: Ledger, fleet_id: str, last: int) -> Sight:
         view: View,
     ) -> tuple[overview.FleetSummary, list[overview.AgentSummary], list[overview.Trail], list[overview.Problem]]:
         left = Left()
-        wrong = [one for one in overview.problems(view, left=left) if one.fleet_id == fleet_id]
+        wrong = [one for one in overview.problems(view, left=left, over=is_over) if one.fleet_id == fleet_id]
         return (
             overview.fleet_summary(view, fleet_id, left=left),
             overview.agent_summaries(view, fleet_id, left=left),

@@ -5,9 +5,9 @@ It is called from one thread at a time, which need not be the one that draws.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 from meshfleet.agents.process import ProcessIdentity, boot_id
 from meshfleet.agents.standing import is_alive, supervisor_key
@@ -25,14 +25,14 @@ from meshfleet.mesh.overview import (
     message_trail,
     problems,
 )
-from meshfleet.model import SCHEMA_VERSION, AgentStatus, Row, SupervisorRow, now_ms
+from meshfleet.model import SCHEMA_VERSION, AgentStatus, Row, now_ms
 
 NEWER: Final = (
     f"the ledger is of schema {{}}, which is newer than {SCHEMA_VERSION}, so it is only shown; "
     "upgrade meshfleet to act on it"
 )
 
-_Supervisor = tuple[object, ...]
+_Process = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class _State:
     seq: int
     lineage: int
     wanted: Wanted
-    gone: frozenset[_Supervisor]
+    gone: frozenset[_Process]
 
     def leads_to(self, view: View) -> bool:
         """Whether what is there now can have come of this; if not, another ledger was put in its place."""
@@ -62,7 +62,7 @@ class Collector:
         self._now = now
         self._picture = Picture(0, is_there=False)
         self._state: _State | None = None
-        self._supervisors: dict[_Supervisor, SupervisorRow] = {}
+        self._processes: dict[_Process, Mapping[str, Any]] = {}
         self._trails: dict[str, tuple[Row, int, Trail]] = {}
 
     def look(self, wanted: Wanted) -> Picture:
@@ -92,13 +92,14 @@ class Collector:
             supervisor = agent.get("supervisor")
             return agent["status"] in AT_WORK and supervisor is not None and supervisor_key(supervisor) in gone
 
+        ended = self._ended(view, left)
         fleets = fleet_summaries(view, left=left)
         picture = Picture(
             at=now,
             seq=view.seq,
             fleets=fleets,
             agents=[agent for fleet in reversed(fleets) for agent in agent_summaries(view, fleet.id, left=left)],
-            problems=problems(view, left=left),
+            problems=problems(view, left=left, over=lambda attempt: supervisor_key(attempt) in ended),
             messages=self._messages(view, wanted.messages) if wanted.messages else None,
             message_count=view.count("messages"),
             names=_names(fleets),
@@ -108,7 +109,7 @@ class Collector:
             why_read_only=NEWER.format(view.schema_version) if view.schema_version > SCHEMA_VERSION else None,
         )
         picture = _with_wanted(view, picture, wanted, left)
-        self._state = _State(view.seq, view.lineage, wanted, gone)
+        self._state = _State(view.seq, view.lineage, wanted, gone | ended)
         return picture
 
     def _messages(self, view: View, last: int) -> list[Trail]:
@@ -126,10 +127,17 @@ class Collector:
 
     def _note_supervisors(self, view: View) -> None:
         rows = (agent.get("supervisor") for agent in view.agents_that_are(*AT_WORK))
-        self._supervisors = {supervisor_key(row): row for row in rows if row is not None}
+        self._processes = {supervisor_key(row): row for row in rows if row is not None}
 
-    def _gone(self) -> frozenset[_Supervisor]:
-        return frozenset(name for name, row in self._supervisors.items() if not is_alive(row))
+    def _ended(self, view: View, left: Callable[[Row], bool]) -> frozenset[_Process]:
+        """Which of the agents' processes have ended that nobody looks after; those that have not are noted."""
+        attempts = (attempt_of(view, agent) or {} for agent in view.agents_that_are(AgentStatus.RUNNING) if left(agent))
+        theirs = {key: attempt for attempt in attempts if (key := supervisor_key(attempt))}
+        self._processes |= theirs
+        return frozenset(key for key, attempt in theirs.items() if not is_alive(attempt))
+
+    def _gone(self) -> frozenset[_Process]:
+        return frozenset(name for name, row in self._processes.items() if not is_alive(row))
 
     def _is_there(self, seq: int) -> bool:
         return seq > 0 or self._ledger.data_file.exists()

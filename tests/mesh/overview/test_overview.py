@@ -230,8 +230,34 @@ def test_everything_that_goes_wrong_is_a_problem(ledger: Ledger) -> None:
         (ProblemKind.UNDELIVERABLE, "Failed", "2 messages wait for an agent that is failed"),
         (ProblemKind.OVER_BUDGET, None, "it has used too much"),
     }
-    assert [problem.since or 0 for problem in found] == sorted((one.since or 0 for one in found), reverse=True)
+    times = [problem.since for problem in found if problem.since is not None]
+    assert times == sorted(times, reverse=True)
+    assert found[0].kind is ProblemKind.OVER_BUDGET, "what has no time comes first"
     assert [one.message_ids for one in found if one.kind is ProblemKind.UNDELIVERABLE] == [tuple(messages)]
+
+
+def test_an_agent_is_retrying_while_its_next_attempt_runs_and_no_longer_once_it_was_resumed(ledger: Ledger) -> None:
+    _, (agent,) = fleet_with(ledger, "A", options=FleetOptions(max_attempts=3))
+    start_all(ledger)
+    settle_attempt(ledger, agent, 1, Outcome(ok=False, reason=Reason.EXIT, error="not yet"), retry_base_ms=0)
+    [(agent, number)] = start_all(ledger)
+    [found] = ledger.read(problems)
+    ended_at = ledger.read(lambda view: view.get("attempts", f"{agent}/1") or {})["ended_at"]
+    assert (found.kind, found.role, found.since) == (ProblemKind.RETRYING, "A", ended_at)
+    assert found.what == "attempt 2 runs, after attempt 1 failed: not yet"
+    changed(ledger, "agents", agent, attempts_before=number - 1)
+    assert ledger.read(problems) == []
+
+
+@pytest.mark.parametrize(("is_over", "how"), [(False, "goes on"), (True, "its process has ended")])
+def test_of_an_agent_that_nobody_supervises_it_is_said_whether_it_goes_on(
+    ledger: Ledger, is_over: bool, how: str
+) -> None:
+    fleet_with(ledger, "A", "B")
+    start_all(ledger)
+    [found, _] = ledger.read(lambda view: problems(view, left=lambda _: True, over=lambda _: is_over))
+    assert (found.kind, found.since) == (ProblemKind.UNSUPERVISED, None)
+    assert found.what.startswith(f"{how}, but whoever looked after it is gone")
 
 
 def test_an_agent_that_waits_for_others_is_dormant_and_says_for_whom(ledger: Ledger) -> None:

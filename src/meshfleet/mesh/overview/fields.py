@@ -8,7 +8,7 @@ from collections.abc import Callable
 from meshfleet.model import Row
 
 Left = Callable[[Row], bool]
-"""Tells whether an agent is at work and whoever supervised it gone."""
+"""Tells of a row what only the process table knows: that of an agent, whether it is at work and its supervisor gone."""
 
 
 def nobody(_: Row) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -10,10 +11,10 @@ from meshfleet.ledger import View
 from meshfleet.mesh.budgets import excess_of
 from meshfleet.mesh.fleets import UNSUPERVISED
 from meshfleet.mesh.inboxes import undeliverable
-from meshfleet.mesh.lifecycle import AT_WORK
+from meshfleet.mesh.lifecycle import AT_WORK, attempt_of
 from meshfleet.mesh.overview.fields import Left, nobody, text, whole
 from meshfleet.mesh.overview.fleets import condition
-from meshfleet.model import Row, attempt_key
+from meshfleet.model import AgentStatus, Row, attempt_key
 
 
 class ProblemKind(StrEnum):
@@ -37,7 +38,7 @@ class Problem:
         fleet_id: The fleet it is about.
         agent_id: The agent it is about; None where it is the fleet.
         role: That agent's.
-        since: Since when, in ms since the epoch; None where nobody noted it.
+        since: Since when, in ms since the epoch; None where nobody could note it, such as that a supervisor went.
         what: The same for a person.
         message_ids: The messages that can't be delivered, oldest first.
     """
@@ -51,10 +52,16 @@ class Problem:
     message_ids: tuple[str, ...] = ()
 
 
-def problems(view: View, *, left: Left = nobody) -> list[Problem]:
-    """Everything that is wrong, the newest first."""
-    found = [*_of_fleets(view), *_at_work(view, left), *_ended_badly(view), *_undeliverable(view)]
-    return sorted(found, key=lambda problem: problem.since or 0, reverse=True)
+def problems(view: View, *, left: Left = nobody, over: Left = nobody) -> list[Problem]:
+    """Everything that is wrong, the newest first; what nobody knows since when comes before.
+
+    Args:
+        view: The mesh.
+        left: Tells whether an agent is at work and its supervisor gone.
+        over: Tells of an attempt that is not settled whether its process has ended.
+    """
+    found = [*_of_fleets(view), *_at_work(view, left, over), *_ended_badly(view), *_undeliverable(view)]
+    return sorted(found, key=lambda problem: math.inf if problem.since is None else problem.since, reverse=True)
 
 
 def _of_fleets(view: View) -> Iterable[Problem]:
@@ -66,9 +73,9 @@ def _of_fleets(view: View) -> Iterable[Problem]:
             yield Problem(ProblemKind.OVER_BUDGET, fleet["id"], None, None, whole(fleet, "completed_at"), told)
 
 
-def _at_work(view: View, left: Left) -> Iterable[Problem]:
+def _at_work(view: View, left: Left, over: Left) -> Iterable[Problem]:
     for agent in view.agents_that_are(*AT_WORK):
-        attempt = view.get("attempts", attempt_key(agent["id"], agent.get("attempt", 0))) or {}
+        attempt = attempt_of(view, agent) or {}
         match condition(view, agent, left):
             case ProblemKind.STALLED:
                 what = "neither says nor does anything"
@@ -77,8 +84,27 @@ def _at_work(view: View, left: Left) -> Iterable[Problem]:
                 what = f"attempt {agent.get('attempt', 0)} failed: {_why(agent)}"
                 yield _of_agent(ProblemKind.RETRYING, agent, whole(attempt, "ended_at"), what)
             case told if told == UNSUPERVISED:
-                what = "goes on, but whoever looked after it is gone; start a meshfleet server, which adopts it"
-                yield _of_agent(ProblemKind.UNSUPERVISED, agent, whole(agent, "started_at"), what)
+                how = _how_it_is(agent, attempt, over)
+                what = f"{how}, but whoever looked after it is gone; start a meshfleet server, which adopts it"
+                yield _of_agent(ProblemKind.UNSUPERVISED, agent, None, what)
+            case None if agent["status"] == AgentStatus.RUNNING:
+                yield from _tried_again(view, agent)
+
+
+def _how_it_is(agent: Row, attempt: Row, over: Left) -> str:
+    if agent["status"] == AgentStatus.PENDING:
+        return "waits to be started"
+    return "its process has ended" if over(attempt) else "goes on"
+
+
+def _tried_again(view: View, agent: Row) -> Iterable[Problem]:
+    """That an agent which runs does so because the attempt before failed."""
+    number = whole(agent, "attempt") or 0
+    before = view.get("attempts", attempt_key(agent["id"], number - 1)) or {}
+    began_anew = number - 1 <= (whole(agent, "attempts_before") or 0)
+    if before.get("ok") is False and not began_anew:
+        what = f"attempt {number} runs, after attempt {number - 1} failed: {_why(before)}"
+        yield _of_agent(ProblemKind.RETRYING, agent, whole(before, "ended_at"), what)
 
 
 def _ended_badly(view: View) -> Iterable[Problem]:
@@ -104,5 +130,5 @@ def _of_agent(kind: ProblemKind, agent: Row, since: int | None, what: str) -> Pr
     return Problem(kind, agent["fleet_id"], agent["id"], agent["role"], since, what)
 
 
-def _why(agent: Row) -> str:
-    return text(agent, "error") or text(agent, "reason") or "nobody noted why"
+def _why(row: Row) -> str:
+    return text(row, "error") or text(row, "reason") or "nobody noted why"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from subprocess import PIPE, Popen
 
 import pytest
 
@@ -176,8 +178,9 @@ def test_logs_tell_what_an_agent_said_and_did_in_each_attempt(shell: Shell) -> N
     with raw_server(shell.environ) as server:
         said_in(server.call("wait", fleet_id=fleet_id))
     attempt = "hello\\x1b[31m\n[bash completed]\n[read error]\n[error] no luck (HTTP 500)\n"
-    assert shell.run("logs", one).stdout == attempt + "[attempt 2]\n" + attempt
-    assert shell.run("logs", one, "--attempt", "1").stdout == attempt
+    ending = "[failed: no luck (HTTP 500)]\n"
+    assert shell.run("logs", one).stdout == f"[attempt 1]\n{attempt}[attempt 2]\n{attempt}{ending}"
+    assert shell.run("logs", one, "--attempt", "1").stdout == f"[attempt 1]\n{attempt}{ending}"
     kinds = [
         json.loads(line)["type"] for line in shell.run("logs", one, "--json", "--attempt", "2").stdout.splitlines()
     ]
@@ -189,7 +192,26 @@ def test_logs_follow_an_agent_into_its_next_attempt_and_until_it_has_ended(shell
         given = [{"role": "A", "prompt": "begin\nsay hello\nwait 0.5\nexit 3"}]
         said = said_in(server.call("spawn_fleet", agents=given, max_attempts=2))
         done = shell.run("logs", "-f", said["agent_ids"][0])
-    assert (done.returncode, done.stdout, done.stderr) == (0, "hello\n[attempt 2]\nhello\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0,
+        "[attempt 1]\nhello\n[attempt 2]\nhello\n[failed: opencode exited with status 3: it said nothing on stderr]\n",
+        "",
+    )
+
+
+@pytest.mark.parametrize(("prompt", "ending"), [("answer yes", "complete"), ("say hello\nwait 60", "cancelled")])
+def test_logs_that_follow_an_agent_end_with_what_became_of_it(shell: Shell, prompt: str, ending: str) -> None:
+    with raw_server(shell.environ) as server:
+        said = said_in(server.call("spawn_fleet", agents=[{"role": "A", "prompt": f"begin\n{prompt}"}]))
+        (agent_id,) = said["agent_ids"]
+        with Popen(
+            [sys.executable, "-P", "-m", "meshfleet", "logs", "-f", agent_id], env=shell.environ, stdout=PIPE, text=True
+        ) as logs:
+            assert logs.stdout is not None
+            told = [logs.stdout.readline(), logs.stdout.readline()]
+            said_in(server.call("cancel", agent_id=agent_id)) if ending == "cancelled" else None
+            told += logs.stdout.readlines()
+    assert (told[0], told[-1], logs.returncode) == ("[attempt 1]\n", f"[{ending}]\n", 0)
 
 
 def test_logs_of_an_agent_that_was_never_started_are_empty(shell: Shell) -> None:

@@ -24,7 +24,7 @@ from meshfleet.mesh.fleets import require_fleet
 from meshfleet.mesh.lifecycle import AT_WORK, require_agent
 from meshfleet.mesh.overview import require_named
 from meshfleet.mesh.waiting import Endings, Until, endings_since
-from meshfleet.model import AgentStatus, FleetStatus, Row
+from meshfleet.model import AgentStatus, FleetStatus, Row, attempt_key
 from meshfleet.settings import Settings
 
 STOP_PATIENCE_S: Final = 60.0
@@ -261,7 +261,7 @@ async def _print_logs(ledger: Ledger, agent_id: str, *, follow: bool, attempt: i
         if cursor is None:
             cursor = ledger.read(lambda view: _beginning(require_agent(view, agent_id), attempt))
         last, seen = seen, look_at(ledger, agent_id, attempt=attempt, cursor=cursor, size=MOST_PAGE_BYTES)
-        if seen.attempt is not None and (last is None or last.attempt != seen.attempt) and seen.attempt != 1:
+        if seen.attempt is not None and (last is None or last.attempt != seen.attempt):
             _print_note(f"attempt {seen.attempt}", as_json=as_json)
         for event in seen.page.events:
             _print_event(event, as_json=as_json)
@@ -269,8 +269,30 @@ async def _print_logs(ledger: Ledger, agent_id: str, *, follow: bool, attempt: i
         if seen.more:
             continue
         if not follow or _is_over(seen, attempt):
-            return
+            break
         await anyio.sleep(LOOK_S)
+    ending = _ending(seen.agent) if attempt is None else _ending_of_attempt(ledger, agent_id, attempt)
+    if ending is not None:
+        _print_note(ending, as_json=as_json)
+
+
+def _ending(agent: Row) -> str | None:
+    """How an agent has ended, if it has."""
+    if agent["status"] in AT_WORK:
+        return None
+    went_wrong = agent["status"] in {AgentStatus.FAILED, AgentStatus.INTERRUPTED}
+    return _with_why(agent["status"], agent) if went_wrong else str(agent["status"])
+
+
+def _ending_of_attempt(ledger: Ledger, agent_id: str, number: int) -> str | None:
+    attempt = ledger.read(lambda view: view.get("attempts", attempt_key(agent_id, number))) or {}
+    if "ended_at" not in attempt:
+        return None
+    return AgentStatus.COMPLETE if attempt.get("ok") else _with_why(AgentStatus.FAILED, attempt)
+
+
+def _with_why(what: str, row: Row) -> str:
+    return f"{what}: {row['error']}" if row.get("error") else what
 
 
 def _beginning(agent: Row, attempt: int | None) -> str | None:
@@ -291,7 +313,7 @@ def _is_over(seen: Sight, attempt: int | None) -> bool:
 
 def _print_note(text: str, *, as_json: bool) -> None:
     if not as_json:
-        say(f"[{text}]")
+        say(printable(f"[{text}]").replace("\n", " "))
 
 
 def _print_event(event: dict[str, Any], *, as_json: bool) -> None:

@@ -15,6 +15,8 @@ from typing import Final
 
 import pytest
 
+from meshfleet.settings import beside
+from tests.cli.terminals import on_a_terminal
 from tests.ledger.rows import send
 from tests.ledgers import ledger_at
 
@@ -219,6 +221,21 @@ def test_ctrl_c_ends_a_command_with_130_and_no_word(small: Path) -> None:
     os.close(theirs)
     assert (asking.returncode, complaints) == (130, b"")
     assert journal.read_bytes() == damaged
+
+
+@pytest.mark.parametrize(
+    ("command", "last"), [("repair", r"\[y/N\]\n"), ("inspect --events --follow", "message_sent.*\n")]
+)
+def test_after_a_ctrl_c_the_prompt_has_a_line_of_its_own(small: Path, tmp_path: Path, command: str, last: str) -> None:
+    (journal,) = small.parent.glob("*.ndjson")
+    journal.write_bytes(journal.read_bytes().rstrip(b"\0") + b"damage\n")
+    beside(small, "events.log").write_text('{"event":"message_sent","timestamp":1}\n', encoding="utf-8")
+    environ = {**os.environ, "MESHFLEET_DATA_FILE": str(small), "PYTHON": sys.executable}
+    line = f'trap : INT; "$PYTHON" -P -m meshfleet {command}; echo "left with $?"'
+    with on_a_terminal(["bash", "-c", line], cwd=tmp_path, environ=environ) as terminal:
+        terminal.read_until(last)
+        terminal.press("\x03")
+        assert terminal.read_until(r"left with \d+") == "^C\nleft with 130"
 
 
 @pytest.mark.skipif(os.geteuid() == 0 and not shutil.which("setpriv"), reason="root may read everything")

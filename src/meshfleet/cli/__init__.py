@@ -7,7 +7,15 @@ import sys
 import traceback
 from typing import Final
 
-from meshfleet.cli.output import complain, has_got_out, make_everything_printable, note, printable
+from meshfleet.cli.output import (
+    Interrupted,
+    complain,
+    has_got_out,
+    leave_line,
+    make_everything_printable,
+    note,
+    printable,
+)
 from meshfleet.errors import Invalid, MeshfleetError
 
 __all__ = ["main"]
@@ -29,6 +37,7 @@ def main() -> int:
         code = _run()
         return code if has_got_out() else code or FAILED
     except KeyboardInterrupt:
+        leave_line()
         has_got_out()
         return INTERRUPTED
 
@@ -50,9 +59,15 @@ def _run() -> int:
             return answer(app, sys.argv[3:])
         app()
     except SystemExit as end:
+        if end.code == INTERRUPTED:
+            leave_line()
         return end.code if isinstance(end.code, int) else FAILED
     except BrokenPipeError:
         return FAILED
+    except Interrupted as told:
+        leave_line()
+        complain(told)
+        return INTERRUPTED
     except Exception as error:  # noqa: BLE001 - whatever fails is one line, also a bug or a row of another program
         _show_traceback()
         complain(_told(error))

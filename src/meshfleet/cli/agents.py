@@ -15,7 +15,7 @@ from anyio import to_thread
 
 from meshfleet.agents.foreground import LOOK_S, Condition, is_left_alone, supervise_until, until
 from meshfleet.agents.output import MOST_PAGE_BYTES, Sight, compact, look_at, text_of
-from meshfleet.cli.output import complain, printable, say
+from meshfleet.cli.output import Interrupted, complain, printable, say
 from meshfleet.cli.wording import counted
 from meshfleet.errors import MeshfleetError, Unavailable
 from meshfleet.ledger import Ledger, View
@@ -94,6 +94,7 @@ def see_through(ledger: Ledger, settings: Settings, fleet_id: str, agent_ids: li
         The exit code: 1 where the fleet has ended and failed.
 
     Raises:
+        Interrupted: Somebody pressed Ctrl-C; the fleet goes on.
         Unavailable: No server runs, and there is no OpenCode to start.
     """
     here = not settings.in_agent_mode and anyio.run(is_left_alone, ledger, agent_ids)
@@ -111,8 +112,8 @@ def see_through(ledger: Ledger, settings: Settings, fleet_id: str, agent_ids: li
         waiting = f"until then {counted(len(agent_ids), 'agents')} waiting for a server (meshfleet cancel ends that)"
         raise Unavailable(f"{error}; {waiting}") from None
     except KeyboardInterrupt:
-        complain(f"fleet {fleet_id} goes on, and the next server adopts it; meshfleet cancel {fleet_id} stops it")
-        raise
+        told = f"fleet {fleet_id} goes on, and the next server adopts it; meshfleet cancel {fleet_id} stops it"
+        raise Interrupted(told) from None
     status = ledger.read(partial(require_fleet, fleet_id=fleet_id))["status"]
     complain(f"fleet {fleet_id} is {status}")
     return FAILED if status == FleetStatus.FAILED else 0

@@ -11,6 +11,10 @@ from contextlib import contextmanager, suppress
 from meshfleet.errors import Unavailable
 
 
+class Interrupted(Exception):
+    """A Ctrl-C that ends a command with a word to the person who pressed it."""
+
+
 def make_everything_printable() -> None:
     """Have an escape printed for a character that the terminal's encoding has not, instead of failing."""
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
@@ -66,6 +70,12 @@ def note(line: str) -> None:
     if sys.stderr is not None:
         with suppress(OSError):
             print(line, file=sys.stderr, flush=True)
+
+
+def leave_line() -> None:
+    """Begin a new line after the `^C` that a terminal shows, so that neither a word nor the prompt stands behind it."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        note("")
 
 
 def has_got_out() -> bool:

@@ -52,8 +52,8 @@ def test_a_tab_completes_ids_templates_and_files(pressed: Interactive, shell: Pr
 
 def test_what_is_listed_says_what_each_id_is(pressed: Interactive, shell: Project) -> None:
     _, agent_ids = shell.failed("say One", "say Two")
-    pressed.press(f"meshfleet logs {TAB}{TAB}")
-    listed = pressed.read_until(r"(?s)Agent \d, failed.*Agent \d, failed")
+    pressed.terminal.press(f"meshfleet logs {TAB}{TAB}")
+    listed = pressed.terminal.read_until(r"(?s)Agent \d, failed.*Agent \d, failed")
     assert all(agent_id in listed for agent_id in agent_ids)
 
 
@@ -76,8 +76,6 @@ def test_a_script_in_a_folder_of_zsh_s_functions_completes(shell: Project, tmp_p
     functions.mkdir()
     (functions / "_meshfleet").write_text(script_for(Shell.ZSH), encoding="utf-8")
     with interactive("zsh", shell.folder, shell.environ) as zsh:
-        zsh.press(f"unfunction _meshfleet; fpath=({functions} $fpath); compinit -D; echo begun' anew'\r")
-        zsh.read_until("begun anew\n")
-        zsh.read_until("ready> ")
+        zsh.does(f"unfunction _meshfleet; fpath=({functions} $fpath); compinit -D")
         assert zsh.completed("meshfleet dash") == ["dashboard"]
         assert zsh.completed("meshfleet ver") == ["verify"]

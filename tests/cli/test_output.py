@@ -125,7 +125,9 @@ def test_what_the_encoding_lacks_is_printed_as_an_escape(small: Path, tmp_path: 
     [
         ("verify /", 2, "/ is a folder; name a file"),
         ("verify .", 2, ". is a folder; name a file"),
-        ("verify folder", 2, "folder: is a directory; a folder lies there; name a file"),
+        ("verify folder", 2, "folder: it is a folder; name a file"),
+        ("verify /proc/self/mem", 2, "can't read /proc/self/mem: "),
+        ("repair /proc/self/mem", 1, "can't read /proc/self/mem: "),
         ("verify pipe", 2, "pipe is no regular file"),
         ("verify a.json/x", 2, "not a directory"),
         (f"verify {LONG}", 2, "file name too long; choose a shorter name"),
@@ -133,6 +135,7 @@ def test_what_the_encoding_lacks_is_printed_as_an_escape(small: Path, tmp_path: 
         ("repair pipe", 2, "pipe is no regular file"),
         ("import ''", 2, ". is a folder; name a file"),
         ("import nothing", 1, "there is no file"),
+        ("import folder", 2, "folder: it is a folder; name a file"),
         ("import pipe", 2, "pipe is no regular file"),
         ("import link", 2, "link is a symlink"),
         (f"import {LONG}", 1, "file name too long; choose a shorter name"),
@@ -155,6 +158,31 @@ def test_a_path_that_leads_nowhere_is_refused_in_one_line(
     done = run(f"$MESHFLEET {line}", small, tmp_path)
     assert (done.returncode, done.stdout) == (code, "")
     assert said in one_line(done)
+
+
+@pytest.mark.parametrize("line", ["inspect", "inspect 3f", "wait 3f", "template list", "dashboard --once", "cancel 3f"])
+@pytest.mark.parametrize(
+    ("data_file", "code", "said"),
+    [
+        ("/dev/null", 2, "/dev/null is no regular file"),
+        ("folder", 2, "folder: it is a folder; name a file"),
+        ("/proc/self/mem", 1, "can't read /proc/self/mem"),
+    ],
+)
+def test_a_setting_that_names_no_ledger_is_refused_by_every_command(
+    tmp_path: Path, line: str, data_file: str, code: int, said: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    done = run(f"$MESHFLEET {line}", Path(data_file), tmp_path)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in one_line(done)
+
+
+@pytest.mark.parametrize("command", ["inspect", "wait", "logs", "cancel", "resume"])
+def test_where_there_is_no_ledger_that_is_said_of_whatever_is_named(tmp_path: Path, command: str) -> None:
+    done = run(f"$MESHFLEET {command} 3f", tmp_path / "none.json", tmp_path)
+    assert done.returncode == 1
+    assert one_line(done) == f"there is no ledger at {tmp_path}/none.json; set MESHFLEET_DATA_FILE to one"
 
 
 @pytest.mark.parametrize(

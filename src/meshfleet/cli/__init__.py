@@ -44,20 +44,7 @@ def main() -> int:
 
 def _run() -> int:
     try:
-        if sys.argv[1:] == ["serve"]:
-            # agents and their users wait for this one, which needs nothing of the others
-            from meshfleet.cli.serve import serve
-
-            serve()
-            return 0
-
-        from meshfleet.cli.app import app
-
-        if sys.argv[1:3] == A_SHELL_ASKS:
-            from meshfleet.cli.completion.answering import answer
-
-            return answer(app, sys.argv[3:])
-        app()
+        return _command()
     except SystemExit as end:
         if end.code == INTERRUPTED:
             leave_line()
@@ -72,6 +59,22 @@ def _run() -> int:
         _show_traceback()
         complain(_told(error))
         return BADLY_USED if isinstance(error, Invalid) else FAILED
+
+
+def _command() -> int:
+    if sys.argv[1:] == ["serve"]:
+        # agents and their users wait for this one, which needs nothing of the others
+        from meshfleet.cli.serve import serve
+
+        serve()
+        return 0
+    from meshfleet.cli.app import app
+
+    if sys.argv[1:3] == A_SHELL_ASKS:
+        from meshfleet.cli.completion.answering import answer
+
+        return answer(app, sys.argv[3:])
+    app()
     return 0
 
 

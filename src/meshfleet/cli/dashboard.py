@@ -15,15 +15,11 @@ from meshfleet.settings import Settings
 
 
 def dashboard(*, interval_ms: int, read_only: bool, as_text: bool) -> int:
-    """Show the mesh until somebody leaves, or once.
-
-    Returns:
-        The exit code: 1 where there is only text and the ledger could not be read, 128 and the number of a signal that
-        ended it.
-    """
+    """Show the mesh until somebody leaves, or once; the exit code, 128 and its number where a signal ended it."""
     settings = Settings.from_environ(os.environ)
     if as_text or not _has_terminal():
-        return _print_once(settings)
+        _print_once(settings)
+        return 0
     from meshfleet.dashboard.app import Dashboard, Options
 
     _keep_to_one_sign()
@@ -33,15 +29,13 @@ def dashboard(*, interval_ms: int, read_only: bool, as_text: bool) -> int:
     return shown.return_code or 0
 
 
-def _print_once(settings: Settings) -> int:
+def _print_once(settings: Settings) -> None:
     # as with inspect: a hundred thousand rows are looked at once, and none of them is garbage
     gc.disable()
     from meshfleet.dashboard.plain import once
 
     with closing(Ledger.from_settings(settings, briefly=True)) as ledger:
-        told, trouble = once(ledger, terminal_width())
-    say(printable(told))
-    return 0 if trouble is None else 1
+        say(printable(once(ledger, terminal_width())))
 
 
 def _has_terminal() -> bool:

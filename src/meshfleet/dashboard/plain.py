@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from rich.cells import cell_len, set_cell_size
@@ -16,32 +17,50 @@ from meshfleet.dashboard.lists.problems import PROBLEMS
 from meshfleet.dashboard.picture import Picture, Wanted
 from meshfleet.dashboard.processes import Sampler
 from meshfleet.dashboard.wording import counted
+from meshfleet.errors import Unavailable
 from meshfleet.ledger import Ledger
+from meshfleet.mesh.overview import FleetSummary
 
 MOST_MESSAGES: Final = 20
 
 
-def once(ledger: Ledger, width: int | None = None) -> tuple[str, str | None]:
-    """All lists as text, and what is wrong with the ledger.
+def _id_beside_a_name(fleet: FleetSummary, _: Moment) -> str:
+    """The beginning of a fleet's id, unless it stands in place of its name already."""
+    return fleet.id[:8] if fleet.name else ""
+
+
+_FLEETS: Final = replace(
+    FLEETS,
+    columns=tuple(replace(one, cell=_id_beside_a_name) if one.name == "ID" else one for one in FLEETS.columns),
+)
+
+
+def once(ledger: Ledger, width: int | None = None) -> str:
+    """All lists as text.
 
     Args:
         ledger: What is looked at.
         width: Columns of the terminal; None cuts nothing.
+
+    Raises:
+        MeshfleetError: The ledger can't be read.
     """
+    # a collector goes on after that, with what it saw before
+    ledger.read(lambda _: None)
     picture = Collector(ledger).look(Wanted(messages=MOST_MESSAGES))
     if picture.trouble is not None:
-        return picture.trouble, picture.trouble
+        raise Unavailable(picture.trouble)
     if not picture.is_there:
-        return f"there is no ledger at {ledger.data_file} yet; the first fleet makes it", None
+        return f"there is no ledger at {ledger.data_file} yet; the first fleet makes it"
     loads = Sampler(ledger.data_file).look(picture.runs)
-    return as_text(picture, Moment(picture.at, loads, picture.names), width), None
+    return as_text(picture, Moment(picture.at, loads, picture.names), width)
 
 
 def as_text(picture: Picture, moment: Moment, width: int | None = None) -> str:
     """A picture as text."""
     blocks = [
         _block(PROBLEMS, picture.problems, moment, width),
-        _block(FLEETS, picture.fleets, moment, width),
+        _block(_FLEETS, picture.fleets, moment, width),
         _block(AGENTS, picture.agents, moment, width),
         _block(MESSAGES, picture.messages or (), moment, width, picture.message_count),
     ]

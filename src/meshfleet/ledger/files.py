@@ -65,7 +65,7 @@ class Files:
 
         Raises:
             FileNotFoundError: There is no such file.
-            Invalid: A symlink or something that is no regular file lies there.
+            Invalid: A symlink, a folder or something else that is no regular file lies there.
             Unavailable: It may not be read.
         """
         try:
@@ -185,6 +185,8 @@ def explained(error: OSError, deed: str, path: Path) -> Unavailable | Invalid:
     """The error of the mesh that says of an operating system's error what failed and what to do."""
     if error.errno == errno.ELOOP:
         return Invalid(f"{path} is a symlink, which the ledger does not follow; put the file itself there")
+    if error.errno == errno.EISDIR:
+        return Invalid(f"can't {deed} {path}: it is a folder; name a file, or set MESHFLEET_DATA_FILE to one")
     remedies = {
         errno.ENOSPC: "free some space and try again",
         errno.EDQUOT: "the quota is used up; free some space and try again",
@@ -194,7 +196,6 @@ def explained(error: OSError, deed: str, path: Path) -> Unavailable | Invalid:
         errno.EROFS: "the folder is read-only; set MESHFLEET_DATA_FILE to a file elsewhere",
         errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
         errno.EEXIST: "a file lies there; set MESHFLEET_DATA_FILE to a file elsewhere",
-        errno.EISDIR: "a folder lies there; name a file, or set MESHFLEET_DATA_FILE to one",
         errno.ENAMETOOLONG: "choose a shorter name",
         errno.ENOENT: "it, or its folder, has gone; look who removes it",
         errno.ENOTDIR: "a part of the path is no folder; name a file elsewhere, or set MESHFLEET_DATA_FILE to one",

@@ -14,7 +14,7 @@ from typing import Final
 from meshfleet.errors import Busy, Corrupt, NotFound
 from meshfleet.ledger import journal, snapshot
 from meshfleet.ledger.broken_snapshot import BrokenSnapshot, read_broken
-from meshfleet.ledger.files import Files
+from meshfleet.ledger.files import Files, explained
 from meshfleet.ledger.replica import Replica
 from meshfleet.ledger.schema import Malformed, upgrade
 from meshfleet.ledger.state import State, shared_operations
@@ -139,6 +139,8 @@ class _Reader:
             return None
         try:
             content = self._files.read(fd, 0, self._files.size(fd))
+        except OSError as error:
+            raise explained(error, "read", path) from None
         finally:
             self._files.close(fd)
         self._found.read.append(path)

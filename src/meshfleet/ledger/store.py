@@ -74,6 +74,11 @@ class Ledger:
         )
 
     @property
+    def is_there(self) -> bool:
+        """Whether there was a file when it was last read; until the first write there is none."""
+        return self._replica.identity is not None
+
+    @property
     def torn_tails_cut(self) -> int:
         """How many torn transactions this process has cut off."""
         return self._replica.torn_tails_cut

@@ -42,9 +42,11 @@ def require_named(ledger: Ledger, name: str, tables: Collection[str] = NAMEABLE)
 
     Raises:
         Invalid: Several have it.
-        NotFound: None has.
+        NotFound: None has, or there is no ledger.
     """
     found = ledger.read(lambda view: candidates(view, name, tables))
+    if not (found or ledger.is_there):
+        raise NotFound(f"there is no ledger at {ledger.data_file}; set MESHFLEET_DATA_FILE to one")
     if not found:
         *others, last = (table.removesuffix("s") for table in tables)
         kinds = f"{', '.join(others)} or {last}" if others else last

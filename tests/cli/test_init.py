@@ -179,7 +179,7 @@ def test_what_is_kept_of_a_configuration_is_private(user_file: Path) -> None:
     assert {stat.S_IMODE(path.stat().st_mode) for path in state.iterdir()} == {0o600}
     assert stat.S_IMODE(state.stat().st_mode) == 0o700
     run(remove=True)
-    assert [path.name for path in state.iterdir()] == ["lock"]
+    assert not state.exists()
 
 
 def test_a_symlink_stays_one_and_what_it_leads_to_is_changed(user_file: Path, tmp_path: Path) -> None:
@@ -254,6 +254,32 @@ def test_outside_of_a_worktree_the_project_is_the_folder(tmp_path: Path) -> None
     run(project=folder)
     assert (tmp_path / "opencode.json").read_text() == "{}"
     assert entry_in(folder / "opencode.json")["enabled"] is True
+
+
+@pytest.mark.parametrize("client", [Client.OPENCODE, Client.CODEX])
+def test_what_was_made_for_the_entry_goes_with_it(home: Path, client: Client) -> None:
+    (home / ".local" / "state").mkdir(parents=True)
+    before = sorted(home.rglob("*"))
+    run(client=client)
+    assert sorted(home.rglob("*")) != before
+    run(client=client, remove=True)
+    assert sorted(home.rglob("*")) == before
+
+
+def test_a_folder_that_was_made_stays_once_somebody_put_something_into_it(home: Path) -> None:
+    run(client=Client.CODEX)
+    (home / ".codex" / "auth.json").write_text("{}")
+    run(client=Client.CODEX, remove=True)
+    assert [path.name for path in (home / ".codex").iterdir()] == ["auth.json"]
+
+
+def test_what_is_remembered_of_another_file_stays() -> None:
+    run(client=Client.CODEX)
+    run()
+    run(remove=True)
+    assert state_folder(os.environ).exists()
+    run(client=Client.CODEX, remove=True)
+    assert not state_folder(os.environ).parent.exists()
 
 
 def test_codex_gets_a_table_and_gives_back_what_was_there(home: Path) -> None:

@@ -14,7 +14,7 @@ from meshfleet.cli.clients import Client
 from meshfleet.cli.colours import coloured
 from meshfleet.cli.output import printable, say
 from meshfleet.cli.setup.clients import FORMATS, NAME, Format, file_for_entry, files_of, printed_for, text_of
-from meshfleet.cli.setup.files import one_at_a_time, read_whole, replace_whole, require_unchanged
+from meshfleet.cli.setup.files import one_at_a_time, read_whole, remove_empty, replace_whole, require_unchanged
 from meshfleet.cli.setup.installation import server_command
 from meshfleet.cli.setup.originals import Original, Originals, state_folder
 from meshfleet.errors import Invalid
@@ -91,6 +91,7 @@ def init(options: Options, environ: Mapping[str, str], folder: Path) -> int:
     with one_at_a_time(state):
         for change in changes:
             _carry_out(change, originals)
+        originals.tidy()
     if not options.remove:
         say(_AFTERWARDS[options.client])
     return DONE
@@ -122,7 +123,7 @@ def _entries(options: Options, files: list[Path], originals: Originals, environ:
         say(printable(f"{path} has the entry already; nothing to do"))
         return []
     if not (text.strip() and form.has_entry(text)):
-        return [Change(path, before, after, Original(before))]
+        return [Change(path, before, after, Original.of_file(path, before))]
     original = originals.of(path, before)
     return [Change(path, before, after, original if original and original.is_current else None)]
 
@@ -161,6 +162,9 @@ def _carry_out(change: Change, originals: Originals) -> None:
         originals.keep(path, change.after, change.original)
     replace_whole(path, change.before, change.after)
     if change.is_removal:
+        known = originals.of(path, None)
+        if change.after is None and known is not None:
+            remove_empty(known.made)
         originals.forget(path)
     say(printable(f"removed {path}" if change.after is None else f"wrote {path}"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,7 @@ from meshfleet.errors import Busy, Conflict, Invalid, Unavailable
 LARGEST_FILE: Final = 10 * 1024 * 1024
 """Bytes of a configuration; what is larger is something else."""
 LOCK_TIMEOUT_S: Final = 10.0
+LOCK_NAME: Final = "lock"
 _PRIVATE_FILE: Final = 0o600
 _PRIVATE_FOLDER: Final = 0o700
 _USUAL_FILE: Final = 0o666
@@ -98,6 +99,13 @@ def replace_whole(path: Path, before: bytes | None, after: bytes | None, *, priv
         raise _explained(error, "write", path) from None
 
 
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders, one after the other, up to the first in which there is something."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
+
+
 @contextmanager
 def one_at_a_time(folder: Path) -> Generator[None]:
     """Keep other meshfleets from editing meanwhile.
@@ -108,7 +116,7 @@ def one_at_a_time(folder: Path) -> Generator[None]:
     """
     try:
         folder.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
-        with FileLock(folder / "lock", timeout=LOCK_TIMEOUT_S, mode=_PRIVATE_FILE):
+        with FileLock(folder / LOCK_NAME, timeout=LOCK_TIMEOUT_S, mode=_PRIVATE_FILE):
             yield
     except Timeout:
         raise Busy(f"another meshfleet has been editing a configuration for {LOCK_TIMEOUT_S:g} s; try again") from None

@@ -53,6 +53,11 @@ def lines(seen: list[Observation]) -> str:
     return printed(paper)
 
 
+def test_neither_the_report_nor_the_lines_before_it_name_a_command_that_an_example_is_not() -> None:
+    assert report(outcome()).splitlines()[1].startswith("meshfleet  3 agents, ")
+    assert lines([]).splitlines()[0] == "meshfleet: 3 agents"
+
+
 def test_the_report_says_who_said_what_to_whom_and_who_saw_and_acknowledged_it() -> None:
     text = report(outcome())
 

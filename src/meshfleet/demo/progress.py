@@ -91,7 +91,7 @@ class LiveProgress:
     def view(self) -> RenderableType:
         """The view as it is now."""
         seen = self._seen
-        head = Text.assemble(("meshfleet demo", "bold"), "  ", (shown(self._title()), "dim"), "  ")
+        head = Text.assemble(("meshfleet", "bold"), "  ", (shown(self._title()), "dim"), "  ")
         head.append(seconds(time.monotonic() - self._began))
         head.truncate(self._console.width, overflow="ellipsis")
         parts: list[RenderableType] = [head, ""]
@@ -175,7 +175,7 @@ class LineProgress:
         self._told: set[tuple[str, ...]] = set()
 
     def __enter__(self) -> Self:
-        self._print(Text(f"meshfleet demo: {shown(self._title())}"))
+        self._print(Text(f"meshfleet: {shown(self._title())}"))
         return self
 
     def __exit__(

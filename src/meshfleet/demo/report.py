@@ -31,7 +31,7 @@ _UNDER_TIME: Final = _TIME_WIDTH + 2
 def print_report(console: Console, title: str, outcome: Outcome) -> None:
     """Print all of it."""
     console.print()
-    console.print(Text.assemble(("meshfleet demo", "bold"), f"  {shown(title)}, {seconds(outcome.duration_s)}"))
+    console.print(Text.assemble(("meshfleet", "bold"), f"  {shown(title)}, {seconds(outcome.duration_s)}"))
     if outcome.seen is not None:
         _print_section(console, "Messages", _messages(outcome.seen))
         _print_section(console, "Agents", _agents(outcome, outcome.seen))

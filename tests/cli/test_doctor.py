@@ -18,6 +18,7 @@ from typing import Any, Final
 import pytest
 
 from meshfleet.agents.admission import Memory
+from meshfleet.agents.process import identify, is_same_process
 from meshfleet.cli.checks import machine
 from meshfleet.cli.checks import opencode as looking
 from meshfleet.cli.checks.check import Check, Level
@@ -30,6 +31,7 @@ from tests.cli.terminals import in_terminal
 from tests.ledger.journals import write_behind
 from tests.ledgers import ledger_at
 from tests.mesh.fleets import bytes_of, fleet_of, start_all
+from tests.server.serving import wait_until
 
 SERVE: Final = [sys.executable, "-P", "-m", "meshfleet", "serve"]
 
@@ -101,6 +103,27 @@ def test_what_failed_has_its_remedy_and_the_code_is_1(tmp_path: Path) -> None:
         "                        next: run meshfleet init\n"
     ) in result.stdout
     assert result.stdout.splitlines()[-1] == "2 failures, 1 warning"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_what_ends_the_doctor_ends_what_it_asks(tmp_path: Path, number: signal.Signals) -> None:
+    environ, told = environ_with(tmp_path, {"mcp": {}}), tmp_path / "told"
+    os.mkfifo(told)
+    program = Path(environ["MESHFLEET_OPENCODE"])
+    # the program that npm installs is one that starts another
+    program.write_text(
+        f"""#!/bin/sh
+        [ "$1" = --version ] && echo 1.18.33 && exit
+        sh -c 'echo $$ >"{told}"; exec sleep 60'
+        """
+    )
+    command = [sys.executable, "-P", "-m", "meshfleet", "doctor"]
+    with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, cwd=tmp_path) as process:
+        child = identify(int(told.read_text()))
+        process.send_signal(number)
+        assert process.wait(timeout=60) == 128 + number
+    assert child is not None
+    wait_until(lambda: not is_same_process(child))
 
 
 def test_json_has_a_stable_shape(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

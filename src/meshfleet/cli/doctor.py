@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import platform
+import signal
 import textwrap
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
+
+import psutil
 
 from meshfleet import __version__
 from meshfleet.cli.checks.check import Check, Level, refused, well
@@ -33,10 +37,11 @@ _NARROWEST: Final = 20
 def doctor(environ: Mapping[str, str], folder: Path, *, as_json: bool) -> int:
     """Look at everything and print each line as soon as it is known; returns the exit code: 1 for any failure."""
     found = []
-    for check in _look(environ, folder):
-        found.append(check)
-        if not as_json:
-            say("\n".join(_lines(check, terminal_width())))
+    with _ending_its_children():
+        for check in _look(environ, folder):
+            found.append(check)
+            if not as_json:
+                say("\n".join(_lines(check, terminal_width())))
     failures, warnings = (sum(check.level is level for check in found) for level in (Level.FAILURE, Level.WARNING))
     if as_json:
         checks = [asdict(check) for check in found]
@@ -46,6 +51,26 @@ def doctor(environ: Mapping[str, str], folder: Path, *, as_json: bool) -> int:
     else:
         say("all is well")
     return ILL if failures else HEALTHY
+
+
+@contextmanager
+def _ending_its_children() -> Iterator[None]:
+    """Have a SIGTERM, or the end of the terminal, end what was started to look at, too."""
+
+    def end(number: int, _: object) -> None:
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):  # it has ended meanwhile
+                child.kill()
+        raise SystemExit(128 + number)
+
+    # as nohup has it, what is ignored stays so
+    wanted = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, end) for number in wanted}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _look(environ: Mapping[str, str], folder: Path) -> Iterator[Check]:

@@ -96,6 +96,16 @@ def test_an_export_to_a_closed_standard_output_says_so(small: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
+    "command",
+    ["inspect", "inspect --json", "inspect --metrics", "verify", "template list", "dashboard --once", "--version"],
+)
+def test_a_result_that_nobody_can_get_is_a_failure(small: Path, tmp_path: Path, command: str) -> None:
+    done = run(f"$MESHFLEET {command} >&-", small, tmp_path)
+    assert done.returncode == 1
+    assert one_line(done) == "standard output is closed; send it somewhere"
+
+
+@pytest.mark.parametrize(
     ("command", "said"), [("repair", "pass --yes to agree"), ("template save name -", "standard input is closed")]
 )
 def test_a_closed_standard_input_is_told_of_in_one_line(small: Path, tmp_path: Path, command: str, said: str) -> None:

@@ -26,8 +26,10 @@ def say(text: str) -> None:
 
     Raises:
         BrokenPipeError: Nobody reads any more.
-        Unavailable: It can't be written.
+        Unavailable: It can't be written, or standard output is closed.
     """
+    if sys.stdout is None:
+        raise Unavailable("standard output is closed; send it somewhere")
     with _explained():
         print(text, flush=True)
 

@@ -80,6 +80,16 @@ def test_columns_fill_the_width_and_never_more_where_that_can_be(width: int, lis
         assert sum(size for _, size in places) + GAP * (len(places) - 1) == width
 
 
+def test_where_there_is_room_names_become_wider_and_why_gets_what_they_do_not_need() -> None:
+    assert {column.name: size for column, size in fitted(AGENTS.columns, 200) if column.most} == {
+        "ROLE": 24,
+        "FLEET": 24,
+    }
+    widths = {column.name: size for column, size in fitted(PROBLEMS.columns, 158)}
+    assert widths["WHO"] == widths["FLEET"] == 24
+    assert {column.name: size for column, size in fitted(PROBLEMS.columns, 78)}["FLEET"] == 12
+
+
 def test_in_80_columns_an_agent_s_line_has_what_matters() -> None:
     shown = [column.name for column, _ in fitted(AGENTS.columns, 78)]
     assert shown == ["ROLE", "STATUS", "TRY", "RAN", "LAST", "MEM", "CPU", "TOKENS", "COST", "MAIL"]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import tzinfo
 from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final, TypeVar
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
+from textual.theme import BUILTIN_THEMES
 
 from meshfleet.dashboard.acting import Done
 from meshfleet.dashboard.collector import Collector
@@ -44,7 +45,18 @@ T = TypeVar("T")
 INTERVAL_MS: Final = 1_000
 TOLD_OF_REPLACEMENT_MS: Final = 60_000
 DARK_THEME: Final = "textual-dark"
-LIGHT_THEME: Final = "textual-light"
+LIGHT_THEME: Final = "meshfleet-light"
+# Textual's own is hard to read: its yellow and green have a contrast of 2 to 3 on its greys
+_LIGHT: Final = replace(
+    BUILTIN_THEMES["textual-light"],
+    name=LIGHT_THEME,
+    variables={
+        "text-warning": "#7A4500",
+        "text-accent": "#7A4500",
+        "text-success": "#1A5C30",
+        "primary-muted": "#BCD3E4",
+    },
+)
 _PLACES: Final[Mapping[str, Callable[[str, str | None], Place]]] = {
     "problems": ProblemsPlace,
     "fleets": FleetsPlace,
@@ -94,6 +106,7 @@ class Dashboard(App[None]):
 
     def __init__(self, ledger: Ledger, settings: Settings, options: Options | None = None) -> None:
         super().__init__()
+        self.register_theme(_LIGHT)
         self.ledger = ledger
         self.picture = Picture(0)
         self.looks = 0
@@ -105,10 +118,10 @@ class Dashboard(App[None]):
         self._loads: Mapping[str, Load] = {}
         self._wake = asyncio.Event()
 
-    async def run_async(self, **how: Any) -> None:
+    async def run_async(self, **how: Any) -> Any:
         """Run until somebody leaves; a signal that ends it leaves the terminal as it was, too."""
         with signals_that_end(lambda code: self.exit(return_code=code)):
-            await super().run_async(**how)
+            return await super().run_async(**how)
 
     def on_mount(self) -> None:
         """Begin with what is wrong."""

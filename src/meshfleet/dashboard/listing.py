@@ -12,6 +12,8 @@ GAP: Final = 1
 """Blanks between two columns."""
 LEAST: Final = 12
 """Columns that what is of no fixed width gets at least, before other columns make room."""
+ENOUGH: Final = 60
+"""Columns that what takes the rest keeps before columns of a fixed width become wider."""
 
 
 class Tone(StrEnum):
@@ -77,6 +79,8 @@ class Column:
         order: By what rows are ordered; None where that makes no sense.
         descending: Whether the largest comes first when it is chosen.
         right: Whether it is set to the right, as numbers are.
+        most: How wide it becomes where the rest of the room is taken by another; 0 is no wider than its width, and for
+            one that takes what is left as wide as that is.
         rank: What is left out first where there is no room: the highest; 0 is never left out.
     """
 
@@ -86,6 +90,7 @@ class Column:
     order: Order | None = None
     descending: bool = False
     right: bool = False
+    most: int = 0
     rank: int = 0
 
 
@@ -170,10 +175,21 @@ def fitted(columns: Sequence[Column], width: int) -> list[tuple[Column, int]]:
         if left >= LEAST * len(flexible) or not droppable:
             break
         kept.remove(max(droppable, key=lambda column: column.rank))
+    takers = [column for column in flexible if not column.most] or flexible
     widths = {}
-    for place, column in enumerate(flexible):
-        widths[column.name] = max(1, left // len(flexible) + (1 if place < left % len(flexible) else 0))
-    return [(column, column.width if column.width is not None else widths[column.name]) for column in kept]
+    for column in flexible:
+        if column not in takers:
+            widths[column.name] = max(1, min(column.most, left // len(flexible)))
+            left -= widths[column.name]
+    spare = left - ENOUGH * len(takers)
+    for column in kept:
+        if column.width is not None:
+            more = max(0, min(column.most - column.width, spare))
+            widths[column.name] = column.width + more
+            spare, left = spare - more, left - more
+    for place, column in enumerate(takers):
+        widths[column.name] = max(1, left // len(takers) + (1 if place < left % len(takers) else 0))
+    return [(column, widths[column.name]) for column in kept]
 
 
 def pieces_of(cell: Shown) -> Sequence[Piece]:

@@ -66,9 +66,11 @@ def _why(agent: AgentSummary, _: Moment) -> Shown:
 AGENTS: Final = Listing(
     name="agents",
     columns=(
-        Column("ROLE", None, lambda agent, _: (on_one_line(agent.role), Tone.STRONG), lambda agent, _: agent.role),
+        Column(
+            "ROLE", None, lambda agent, _: (on_one_line(agent.role), Tone.STRONG), lambda agent, _: agent.role, most=24
+        ),
         Column("ID", 8, lambda agent, _: (agent.id[:8], Tone.DIM), rank=7),
-        Column("FLEET", 12, lambda agent, at: at.names.get(agent.fleet_id) or short(agent.fleet_id), rank=8),
+        Column("FLEET", 12, lambda agent, at: at.names.get(agent.fleet_id) or short(agent.fleet_id), most=24, rank=8),
         Column("STATUS", 17, _status, lambda agent, _: state_of(agent)),
         figure("TRY", 3, lambda agent, _: amount(agent.attempt), lambda agent, _: agent.attempt),
         figure("RAN", 5, lambda agent, at: age(agent.runtime_ms(at.now)), lambda agent, at: agent.runtime_ms(at.now)),

@@ -18,9 +18,10 @@ _MOVING: Final = (
     ("↑ ↓ k j", "move by a line"),
     ("PgUp PgDn", "move by a page"),
     ("Home End g G", "the first, the last"),
-    ("ctrl+p", "the command palette: every deed, fleet and agent by name"),
-    ("ctrl+z", "stop it and go back to the shell, where fg has it go on"),
-    ("mouse", "click on rows, headings, views, crumbs and keys; double-click opens"),
+    ("ctrl+p", "a palette of every deed, fleet and agent by name"),
+    ("ctrl+z", "stop it; fg in the shell has it go on"),
+    ("click", "rows, headings, views, crumbs and keys take it"),
+    ("double-click", "go into a row"),
 )
 
 
@@ -54,4 +55,4 @@ class Help(ModalScreen[None]):
         self.dismiss(None)
 
     def _views(self) -> tuple[str, str]:
-        return f"1 to {len(VIEWS)}", f"go to {', '.join(VIEWS)}; in a fleet, to those of the fleet"
+        return f"1 to {len(VIEWS)}", f"go to {', '.join(VIEWS)}"

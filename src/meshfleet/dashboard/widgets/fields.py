@@ -32,9 +32,9 @@ class Choice(RadioButton):
 
 
 class Tick(Checkbox):
-    """Yes or no, which a sign tells, for those who see no colours."""
+    """Yes or no, which the same signs tell."""
 
     def render(self) -> Content:
-        """The sign, and what can be ticked."""
-        self.BUTTON_INNER = "✓" if self.value else " "
+        """The sign, and what it stands for."""
+        self.BUTTON_INNER = "●" if self.value else "○"
         return super().render()

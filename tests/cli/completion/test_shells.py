@@ -40,6 +40,14 @@ def test_a_tab_completes_commands_options_and_their_values(pressed: Interactive)
     assert pressed.completed("meshfleet init --client=cod") == ["init", "--client=codex"]
 
 
+def test_a_program_that_is_called_by_its_path_is_the_one_that_is_asked(pressed: Interactive, shell: Project) -> None:
+    path = shell.folder.parent / "programs" / "meshfleet"
+    assert pressed.completed(f"{path} dash") == ["dashboard"]
+    assert pressed.completed("../programs/meshfleet template sh") == ["template", "show"]
+    Path(shell.environ["HOME"], "mine").symlink_to(path.parent)
+    assert pressed.completed("~/mine/meshfleet ver") == ["verify"]
+
+
 def test_a_tab_completes_ids_templates_and_files(pressed: Interactive, shell: Project) -> None:
     fleet_id, (agent_id,) = shell.failed("say Done")
     assert pressed.completed(f"meshfleet wait {fleet_id[:8]}") == ["wait", fleet_id]
@@ -61,6 +69,19 @@ def test_a_tab_says_nothing_of_a_ledger_that_is_damaged(pressed: Interactive, sh
     shell.ledger_file.write_text("no ledger", encoding="utf-8")
     assert pressed.completed("meshfleet resume 3f") == ["resume", "3f"]
     assert pressed.completed("meshfleet res") == ["resume"]
+
+
+@pytest.mark.parametrize("option", ["nullglob", "failglob", "nounset"])
+def test_what_bash_makes_of_patterns_changes_nothing(shell: Project, option: str) -> None:
+    ledger = shell.ledger()
+    save_fleet_template(ledger, TemplateDraft("bug-bash", [AgentSpec("Hunter", "Hunt.")], "finds *, [a] and ?"))
+    ledger.close()
+    (shell.folder / "a*").write_text("[]", encoding="utf-8")
+    with interactive("bash", shell.folder, shell.environ) as bash:
+        bash.does(f"set -o {option} 2>/dev/null || shopt -s {option}")
+        assert bash.completed("meshfleet template show bug") == ["template", "show", "bug-bash"]
+        assert bash.completed("meshfleet spawn bug") == ["spawn", "bug-bash"]
+        assert bash.completed("meshfleet verify a") == ["verify", "a*"]
 
 
 @pytest.mark.parametrize("which", Shell)

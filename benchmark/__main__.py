@@ -70,7 +70,7 @@ THOROUGH: Final = Plan(
     burst=10_000,
     ranked=routing.SIZES,
     agents=300,
-    watch_s=15,
+    watch_s=10,
     stdio=compare.THOROUGH,
 )
 QUICK: Final = Plan(
@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where to write it; --quick prints it otherwise")
     options = parser.parse_args(arguments)
     folder = options.out or (None if options.quick else DOCS)
-    results = measure(QUICK if options.quick else THOROUGH, _say)
+    results = measure(QUICK if options.quick else THOROUGH, _Progress())
     if folder is None:
         print(page_of(results))
     else:
@@ -136,8 +136,14 @@ def measure(plan: Plan, say: Callable[[str], None]) -> Results:
     )
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+class _Progress:
+    """Says what is measured next, and how many seconds have passed."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        print(f"{time.monotonic() - self._began:5.0f} s  {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

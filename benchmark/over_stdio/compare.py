@@ -42,6 +42,7 @@ class _Measurement:
     """What is taken in one house.
 
     Attributes:
+        title: What it is about.
         keys: The figures.
         rounds: How often.
         take: By what.
@@ -49,6 +50,7 @@ class _Measurement:
         document: The ledger that is found.
     """
 
+    title: str
     keys: tuple[str, ...]
     rounds: int
     take: Callable[[House, Sheet], None]
@@ -57,7 +59,7 @@ class _Measurement:
 
 
 THOROUGH: Final = Plan(
-    starts=7,
+    starts=5,
     rounds=3,
     load=calls.Load(2_000, 30, 1_000, 100, 100_000, 60, 1_000, 100),
     throng=together.Throng(4, 500),
@@ -83,7 +85,7 @@ def compare(subjects: Sequence[Subject], plan: Plan, say: Callable[[str], None])
     sheets = [Sheet() for _ in subjects]
     with tempfile.TemporaryDirectory() as name:
         for measurement in _measurements(plan, Path(name)):
-            say(f"over stdio: {measurement.keys[0]} and {len(measurement.keys) - 1} more")
+            say(f"over stdio: {measurement.title}")
             for _ in range(measurement.rounds):
                 for subject, sheet in zip(subjects, sheets, strict=True):
                     _take(measurement, subject, sheet)
@@ -108,18 +110,34 @@ def _measurements(plan: Plan, folder: Path) -> list[_Measurement]:
     large.write_text(json.dumps(history(load.messages)))
     fleets.write_text(json.dumps(history(0, load.fleets)))
     return [
-        _Measurement(starting.KEYS, plan.starts, starting.measure_starting),
-        _Measurement(calls.KEYS, plan.rounds, partial(calls.measure_calls, load=load)),
+        _Measurement("starting", starting.KEYS, plan.starts, starting.measure_starting),
+        _Measurement("calls", calls.KEYS, plan.rounds, partial(calls.measure_calls, load=load)),
         _Measurement(
-            calls.LARGE_KEYS, plan.rounds, partial(calls.measure_large, load=load), calls.LARGE_NEEDS, document=large
+            "calls where many messages lie",
+            calls.LARGE_KEYS,
+            plan.rounds,
+            partial(calls.measure_large, load=load),
+            calls.LARGE_NEEDS,
+            document=large,
         ),
         _Measurement(
-            calls.FLEETS_KEYS, plan.rounds, partial(calls.measure_fleets, load=load), ("list_fleets",), document=fleets
+            "a list of many fleets",
+            calls.FLEETS_KEYS,
+            plan.rounds,
+            partial(calls.measure_fleets, load=load),
+            ("list_fleets",),
+            document=fleets,
         ),
         _Measurement(
-            together.KEYS, plan.rounds, partial(together.measure_together, throng=plan.throng), together.NEEDS
+            "several servers at once",
+            together.KEYS,
+            plan.rounds,
+            partial(together.measure_together, throng=plan.throng),
+            together.NEEDS,
         ),
-        _Measurement(waiters.KEYS, 1, partial(waiters.measure_waiters, wait=plan.wait), waiters.NEEDS),
+        _Measurement(
+            "agents that wait", waiters.KEYS, 1, partial(waiters.measure_waiters, wait=plan.wait), waiters.NEEDS
+        ),
     ]
 
 

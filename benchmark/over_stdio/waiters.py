@@ -57,8 +57,10 @@ def measure_waiters(house: House, sheet: Sheet, wait: Wait) -> None:
         shared_out = memory_of(processes).shared_out
         if shared_out is not None:
             sheet.add(waiter_pss_mb=shared_out / MB / wait.agents)
-        sheet.add(waiting_core=_share(processes, lambda: time.sleep(wait.seconds)))
-        sheet.add(waiting_beside_core=_share(processes, lambda: _send_to_another(sender, crew, wait.seconds)))
+        sheet.add(waiting_core=_percent_of_a_core(processes, lambda: time.sleep(wait.seconds)))
+        sheet.add(
+            waiting_beside_core=_percent_of_a_core(processes, lambda: _send_to_another(sender, crew, wait.seconds))
+        )
         chosen = random.choices(waiters, k=wait.wakings)
         woken = [_wake(sender, crew, waiter) for waiter in chosen]
         sheet.add(woken_p50_ms=percentile(woken, 50), woken_p99_ms=percentile(woken, 99))
@@ -139,7 +141,7 @@ def _wake_all(sender: Session, crew: Crew, waiters: list[_Waiter]) -> list[float
     return passed
 
 
-def _share(processes: list[psutil.Process], deed: Callable[[], None]) -> float:
+def _percent_of_a_core(processes: list[psutil.Process], deed: Callable[[], None]) -> float:
     before, began = used_by(processes), time.monotonic()
     deed()
-    return (used_by(processes) - before) / (time.monotonic() - began)
+    return (used_by(processes) - before) / (time.monotonic() - began) * 100

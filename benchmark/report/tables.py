@@ -114,7 +114,7 @@ def supervision(results: Results) -> str:
     """A server with agents that run, beside one without."""
     idle, busy = results.supervising.idle, results.supervising.busy
     rows = [
-        ["share of one core", f"{idle.core:.1%}", f"{busy.core:.1%}", f"{busy.core - idle.core:.1%}"],
+        ["share of one core", *(f"{share * 100:.1f} %" for share in (idle.core, busy.core, busy.core - idle.core))],
         ["resident, MB", *(f"{size / MB:.1f}" for size in (idle.memory, busy.memory, busy.memory - idle.memory))],
     ]
     return table(["", "no agents", f"{results.supervising.agents} agents", "more"], rows)

@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
         parser.exit(1, f"{dead}\n")
     sheets = compare(subjects, plan, lambda text: print(text, file=sys.stderr))
     names = [subject.name for subject in subjects]
-    print(f"Medians; load at the start {load:.1f} on {os.cpu_count()} cores\n")
+    print(f"Medians, the best round in brackets; load at the start {load:.1f} on {os.cpu_count()} cores\n")
     print("\n".join(as_lines(names, sheets, plan)))
     if options.json is not None:
         options.json.write_text(json.dumps(as_json(names, sheets, plan), indent=1) + "\n")

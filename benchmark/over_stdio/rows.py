@@ -24,6 +24,10 @@ class Row:
     digits: int = 0
     compared: bool = True
 
+    @property
+    def most_is_best(self) -> bool:
+        return self.unit == "a second"
+
 
 ROWS: Final = (
     Row("initialize_ms", "start to `initialize` answered", "ms"),

@@ -58,6 +58,13 @@ class Sheet:
         found = self.rounds.get(name)
         return median(found) if found and name not in self.words else None
 
+    def best(self, name: str, *, most: bool) -> float | None:
+        """The best of several rounds; None where there was one, or none."""
+        found = self.rounds.get(name, [])
+        if len(found) < 2 or name in self.words:
+            return None
+        return max(found) if most else min(found)
+
     def _say(self, word: str, names: tuple[str, ...]) -> None:
         for name in names:
             self.words.setdefault(name, word)

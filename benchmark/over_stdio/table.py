@@ -45,7 +45,9 @@ def _title(row: Row, plan: Plan) -> str:
 def _cell(row: Row, sheet: Sheet, said_above: str | None) -> str:
     figure = sheet.figure(row.key)
     if figure is not None:
-        return f"{figure:,.{row.digits}f} {row.unit}".strip()
+        best = sheet.best(row.key, most=row.most_is_best) if row.compared else None
+        aside = "" if best is None else f" ({best:,.{row.digits}f})"
+        return f"{figure:,.{row.digits}f}{aside} {row.unit}".strip()
     word = sheet.words.get(row.key, "not known")
     return '"' if word == said_above != NOT_OFFERED else word.replace("|", "/")
 

@@ -8,6 +8,7 @@ import pty
 import select
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,22 @@ from tests.server.streams_helpers import HELLO, Wire, answers_in, line, ping
 FACE: Final = Face(in_agent_mode=False, instructions="Say hello.")
 GREETING: Final = HELLO.splitlines(keepends=True)[0]
 PARAMS: Final = json.loads(GREETING)["params"]
+IS_STOPPED_AS_IT_LOADS: Final = """
+import os, signal, sys
+from meshfleet.cli import main
+
+class Stop:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["STOPPED_AT"]:
+            try:
+                signal.raise_signal(int(os.environ["STOPPED_BY"]))
+            except BaseException:
+                pass  # as some libraries do
+
+sys.meta_path.insert(0, Stop())
+sys.argv = ["meshfleet", "serve"]
+sys.exit(main())
+"""
 
 
 @pytest.fixture
@@ -142,6 +159,29 @@ def test_who_is_told_to_stop_while_it_loads_ends_without_a_complaint(ledger_file
             assert server.process.wait(5) == 0
             assert server.rest() == []
             assert server.stderr == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("module", ["anyio", "meshfleet.server.serve", "meshfleet.agents.supervisor"])
+def test_no_library_that_is_being_loaded_makes_it_miss_a_signal(
+    ledger_file: Path, module: str, number: signal.Signals
+) -> None:
+    environ = environ_for(ledger_file, STOPPED_AT=module, STOPPED_BY=str(int(number)))
+    with raw_server(environ, [sys.executable, "-c", IS_STOPPED_AS_IT_LOADS]) as server:
+        assert server.process.wait(5) == 0
+        assert server.rest() == []
+        assert server.stderr == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_who_is_told_to_stop_while_the_sdk_is_loaded_ends_without_a_complaint(
+    ledger_file: Path, number: signal.Signals
+) -> None:
+    environ = environ_for(ledger_file, STOPPED_AT="mcp.server", STOPPED_BY=str(int(number)))
+    with raw_server(environ, [sys.executable, "-c", IS_STOPPED_AS_IT_LOADS]) as server:
+        server.send(line("prompts/list", 1))
+        assert server.process.wait(5) == 0
+        assert server.stderr == ""
 
 
 def test_a_client_that_sends_its_greeting_in_pieces_is_served(ledger_file: Path) -> None:

@@ -27,6 +27,8 @@ from meshfleet.server.waits import Waits
 from meshfleet.settings import Settings
 
 if TYPE_CHECKING:
+    from anyio.abc import TaskStatus
+
     from meshfleet.server.lines import LineWriter
     from meshfleet.server.start import Opening
 
@@ -44,9 +46,10 @@ async def serve(settings: Settings, environ: Mapping[str, str], cwd: Path, openi
     )
     ledger = opening.ledger or Ledger.from_settings(settings)
     try:
+        context = _context(ledger, settings, environ, cwd)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_stop_on_signal, tasks.cancel_scope)
-            context = _context(ledger, settings, environ, cwd)
+            # before anything is done that a signal must not cut off
+            await tasks.start(_stop_on_signal, tasks.cancel_scope)
             for duty in (context.supervisor, context.push):
                 if duty is not None:
                     tasks.start_soon(duty.run)
@@ -112,8 +115,9 @@ def _look_at_the_user_s_words(context: Context) -> None:
         log.error("%s; route_work is refused until that is mended", error)  # noqa: TRY400 - the text says all there is to know
 
 
-async def _stop_on_signal(scope: anyio.CancelScope) -> None:
+async def _stop_on_signal(scope: anyio.CancelScope, *, task_status: TaskStatus[None]) -> None:
     with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        task_status.started()
         async for number in signals:
             log.info("stopping on %s", signal.Signals(number).name)
             scope.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,12 +46,12 @@ def start(settings: Settings, environ: Mapping[str, str], cwd: Path) -> None:
     Raises:
         MeshfleetError: The server can't start.
     """
+    # until the event loop listens for them
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
     with claimed_stdio() as (fd_in, fd_out):
         ledger, words = _introduction(settings)
         face = Face(in_agent_mode=settings.in_agent_mode, instructions=words)
-        # until the event loop listens for them; who has been greeted is left without a complaint
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _leave)
         arrival = meet(fd_in, fd_out, face)
 
         import anyio
@@ -79,4 +80,8 @@ def _introduction(settings: Settings) -> tuple[Ledger | None, str]:
 
 
 def _leave(_number: int, _frame: object) -> NoReturn:
-    raise SystemExit(0)
+    """End without a complaint: nothing has begun that would have to be brought to an end.
+
+    An exception may be lost in a library that is just being loaded, and the server would go on.
+    """
+    os._exit(0)

@@ -143,6 +143,60 @@ def test_a_second_greeting_is_judged_by_the_sdk_and_all_that_follows(ledger_file
         assert server.ask(line("tools/list", 1))["result"]["tools"]
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        line("notifications/roots/list_changed"),
+        line("notifications/cancelled", requestId=1),
+        json.dumps({"jsonrpc": "2.0", "id": 1, "result": {}}).encode() + b"\n",
+    ],
+)
+def test_who_says_something_before_the_greeting_is_served_all_the_same(ledger_file: Path, before: bytes) -> None:
+    with raw_server(environ_for(ledger_file), hello=False) as server:
+        server.send(before)
+        assert server.ask(greeting("2025-06-18", {}))["id"] == "hello"
+        assert server.ask(line("prompts/list", 1))["result"]["prompts"]
+        assert server.ask(line("tools/list", 2))["result"]["tools"]
+
+
+def test_who_is_left_to_the_sdk_from_the_greeting_on_may_use_any_id(ledger_file: Path) -> None:
+    with raw_server(environ_for(ledger_file), hello=False) as server:
+        server.ask(greeting("2025-06-18", ONLY_THE_SDK_KNOWS))
+        assert server.ask(line("ping", INTRODUCTION_ID))["id"] == INTRODUCTION_ID
+
+
+def test_several_that_wait_for_the_sdk_keep_nobody_else_waiting(ledger_file: Path) -> None:
+    with raw_server(environ_for(ledger_file)) as server:
+        said_in(server.call("list_fleets"))
+        slow = [line("prompts/list", f"slow {number}") for number in range(5)]
+        server.send(b"".join(slow) + ping("quick"))
+        assert server.receive()["id"] == "quick"
+        assert {server.receive()["id"] for _ in slow} == {f"slow {number}" for number in range(5)}
+
+
+def test_a_wait_may_be_cancelled_after_a_second_greeting(ledger_file: Path) -> None:
+    ledger = open_ledger(ledger_file)
+    fleet_id, _ = fleet_of(ledger, "A", by=supervisor())
+    ledger.close()
+    with raw_server(environ_for(ledger_file)) as server:
+        server.send(call(7, "wait", fleet_id=fleet_id))
+        server.ask(greeting("2025-06-18", {}))
+        server.send(line("notifications/cancelled", requestId=7) + ping("after"))
+        assert server.receive()["id"] == "after"
+        assert server.end() == []
+
+
+def test_true_is_no_id_that_could_be_cancelled(ledger_file: Path) -> None:
+    ledger = open_ledger(ledger_file)
+    fleet_id, _ = fleet_of(ledger, "A", by=supervisor())
+    ledger.close()
+    with raw_server(environ_for(ledger_file)) as server:
+        server.send(call(1, "wait", fleet_id=fleet_id) + line("notifications/cancelled", requestId=True))
+        assert server.ask(ping("after"))["id"] == "after"
+        [answer] = server.end()
+        assert answer["id"] == 1
+
+
 @pytest.mark.parametrize("request_id", [7, "8", "seven"])
 def test_a_wait_that_is_cancelled_ends_unanswered(ledger_file: Path, request_id: int | str) -> None:
     ledger = open_ledger(ledger_file)
@@ -204,6 +258,25 @@ def test_while_somebody_holds_the_ledger_s_lock_the_protocol_is_answered_and_cal
         answers = {answer["id"]: answer for answer in (server.receive() for _ in range(3))}
     inbox = said_in(answers["look"]["result"])["messages"]
     assert [message["payload"] for message in inbox] == ["0", "0", "1", "2"]
+
+
+def sent(prepared: Prepared, request_id: int, **more: Any) -> bytes:
+    """A call that sends a message whose payload is its number."""
+    told = {"fleet_id": prepared.fleet_id, "from_agent_id": prepared.agents[0], "to_agent_id": prepared.agents[2]}
+    arguments = {**told, "type": "result", "payload": str(request_id)}
+    return line("tools/call", request_id, name="send_message", arguments=arguments, **more)
+
+
+@pytest.mark.parametrize("more", [{}, {"more": 1}, {"_meta": None}])
+def test_a_look_that_was_asked_for_later_sees_what_was_sent_before(ledger_file: Path, more: dict[str, Any]) -> None:
+    prepared = prepare(ledger_file)
+    with raw_server(environ_for(ledger_file)) as server:
+        for _ in range(2):  # so that looking is known to be quick
+            assert said_in(server.call("get_inbox", agent_id=prepared.agents[2])) == {"messages": []}
+        server.send(sent(prepared, 1, **more) + call("look", "get_inbox", agent_id=prepared.agents[2]))
+        answers = {answer["id"]: answer for answer in (server.receive() for _ in range(2))}
+    inbox = said_in(answers["look"]["result"])["messages"]
+    assert [message["payload"] for message in inbox] == ["1"]
 
 
 @pytest.mark.parametrize("greets", [True, False])

@@ -20,10 +20,10 @@ from meshfleet import __version__
 from meshfleet.errors import Invalid
 from meshfleet.server.calls import no_such_tool, run_in_turn
 from meshfleet.server.face import SERVER_NAME
-from meshfleet.server.front import INTRODUCTION_ID
+from meshfleet.server.front import Rest
 from meshfleet.server.offers import offer_resources_and_prompts, refuse_cursor
 from meshfleet.server.refusals import wrong_params
-from meshfleet.server.streams import MessageReader, MessageWriter, Source
+from meshfleet.server.streams import MessageReader, MessageWriter
 from meshfleet.server.tool import Context
 from meshfleet.server.tools import offered_tools
 
@@ -73,11 +73,11 @@ def build_server(context: Context, words: str) -> Server[Any]:
     return server
 
 
-async def answer_the_rest(context: Context, words: str, source: Source, writer: LineWriter) -> None:
+async def answer_the_rest(context: Context, words: str, rest: Rest, writer: LineWriter) -> None:
     """Answer what the front has left, until there is no more; `words` are the instructions."""
     server = build_server(context, words)
     options = server.create_initialization_options()
-    await server.run(MessageReader(source), MessageWriter(writer, unheard=INTRODUCTION_ID), options)
+    await server.run(MessageReader(rest), MessageWriter(writer, unheard=rest.unheard), options)
 
 
 async def _name_wrong_params(ctx: RequestContext, call_next: CallNext) -> HandlerResult:

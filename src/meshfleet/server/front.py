@@ -14,6 +14,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio
+import anyio.lowlevel
 from pydantic_core import to_json
 
 from meshfleet.server.calls import Answer, no_such_tool, run_in_turn, run_tool
@@ -21,7 +22,7 @@ from meshfleet.server.envelope import CALLING, CONNECTION_CLOSED, INVALID_PARAMS
 from meshfleet.server.face import INITIALIZE, Face
 from meshfleet.server.lines import LineReader, LineWriter
 from meshfleet.server.tool import Context, Tool
-from meshfleet.server.unanswered import Unanswered
+from meshfleet.server.unanswered import MOST_AT_ONCE, Unanswered
 from meshfleet.server.waits import Report
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Front:
         self._context = context
         self._tasks = tasks
         self._running: dict[RequestId, anyio.CancelScope] = {}
-        # a client that greets nobody, twice, or in a way only the SDK knows is the SDK's from then on
+        # a client that greets nobody, or twice, or calls in a way only the SDK knows, is the SDK's from then on
         self._has_stepped_aside = False
         self._greeting = greeted
         self._is_initialized = False
@@ -93,6 +94,7 @@ class Front:
         """What the SDK is told first of all: the greeting that was answered here, and what followed it."""
         self._has_sdk = True
         if self._greeting is None:
+            self._has_stepped_aside = True  # or the SDK would not know of a greeting that comes later
             return []
         greeting = Call(INITIALIZE, self._greeting.params, INTRODUCTION_ID)
         return [greeting, Call(INITIALIZED)] if self._is_initialized else [greeting]
@@ -102,31 +104,35 @@ class Front:
         await self._lines.aclose()
 
     async def _deals_with(self, message: Message) -> bool:
-        if self._has_stepped_aside or not isinstance(message, Call):
+        if not isinstance(message, Call):
             return False
         if message.id is None:
             return self._notices(message)
-        line = self._answer_to(message, message.id)
+        line = None if self._has_stepped_aside else self._answer_to(message, message.id)
         if line is None:
+            # what is called later must not be done before it
+            self._has_stepped_aside |= message.method == CALLING
             return False
-        if line and self._writer.takes(line):
+        if line == _LATER:
+            await anyio.lowlevel.checkpoint()  # it gets in line before the next one is read
+        elif self._writer.takes(line):
             await self._answer(message.id, line)
-        elif line:
+        else:
             # the next one may be read while this one waits for the client to take it
             self._tasks.start_soon(self._answer, message.id, line)
         return True
 
     def _notices(self, told: Call) -> bool:
-        if self._greeting is None:
-            return False
-        if told.method == INITIALIZED:
-            self._is_initialized = True
-        elif told.method == _CANCELLED and self._cancels((told.params or {}).get("requestId")):
+        if told.method == _CANCELLED and self._cancels((told.params or {}).get("requestId")):
             return True
-        return not self._has_sdk
+        self._is_initialized |= told.method == INITIALIZED
+        return self._greeting is not None and not self._has_sdk
 
     def _cancels(self, request_id: object) -> bool:
-        scope = self._running.get(_key(request_id)) if isinstance(request_id, str | int) else None
+        # True equals 1, and is no id
+        if not isinstance(request_id, str | int) or isinstance(request_id, bool):
+            return False
+        scope = self._running.get(_key(request_id))
         if scope is not None:
             scope.cancel()
         return scope is not None
@@ -219,12 +225,18 @@ class Rest:
     Args:
         front: Who leaves them.
         first: The first one.
+
+    Attributes:
+        unheard: The id of a first request whose answer is for nobody; None where there is none.
     """
 
     def __init__(self, front: Front, first: Message) -> None:
         self._front = front
-        untold = [*front.introduction(), first]
-        self._in, self._out = anyio.create_memory_object_stream[Message](len(untold))
+        introduction = front.introduction()
+        self.unheard: Final = introduction[0].id if introduction else None
+        untold = [*introduction, first]
+        # those who wait for the SDK keep nobody waiting who does not
+        self._in, self._out = anyio.create_memory_object_stream[Message](len(untold) + MOST_AT_ONCE)
         for message in untold:
             self._in.send_nowait(message)
 

@@ -53,7 +53,7 @@ AGENT: Final = record(
         "condition": {
             **TEXT,
             "description": "of one at work: dormant (not called yet), retrying, queued, stopping, stalled (it neither "
-            "says nor does anything), or unsupervised (it goes on, but whoever looked after it is gone)",
+            "says nor does anything), or unsupervised (whoever looked after it is gone)",
         },
         "waiting_for": {**TEXT, "description": "what its start waits for"},
         "retry_at": {**TIME, "description": "when its next attempt is due, ms since the epoch"},

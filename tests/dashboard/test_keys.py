@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from textual.widgets import Input, Static
 
 from meshfleet.agents import foreground
 from meshfleet.dashboard.app import DARK_THEME, LIGHT_THEME
+from meshfleet.dashboard.picture import Picture, Wanted
 from meshfleet.dashboard.screens.agent import AgentPlace
 from meshfleet.dashboard.screens.confirm import Confirm
 from meshfleet.dashboard.screens.fleets import FleetsPlace
@@ -48,7 +50,7 @@ from tests.dashboard.meshes import (
     own_id,
     write_mesh,
 )
-from tests.dashboard.pilots import app_of, look, place_of, press, screen_of, seen, told, until
+from tests.dashboard.pilots import PATIENCE_S, app_of, look, place_of, press, screen_of, seen, told, until
 from tests.ledgers import ledger_at
 
 if TYPE_CHECKING:
@@ -551,3 +553,24 @@ async def test_keys_that_come_faster_than_the_program_lead_to_one_place_only(led
         await pilot.pause()
         await seen(pilot)
         assert crumbs(pilot) == ["fleets", "checkout"]
+
+
+@pytest.mark.parametrize("keys", [["5"], ["3", "enter"]], ids=["events", "output"])
+async def test_a_place_may_be_left_while_a_look_from_it_takes_its_time(ledger: Ledger, keys: list[str]) -> None:
+    async with driven(ledger, "2") as pilot:
+        await press(pilot, *keys[:-1])
+        app, begun, go_on = app_of(pilot), threading.Event(), threading.Event()
+        look_at_once = app._collector.look
+
+        def look_late(wanted: Wanted) -> Picture:
+            begun.set()
+            go_on.wait(PATIENCE_S)
+            return look_at_once(wanted)
+
+        app._collector.look = look_late  # type: ignore[method-assign]
+        await pilot.press(keys[-1])
+        await until(pilot, begun.is_set)
+        await pilot.press("1")
+        go_on.set()
+        await seen(pilot)
+        assert crumbs(pilot) == ["problems"]

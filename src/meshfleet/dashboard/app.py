@@ -164,7 +164,10 @@ class Dashboard(App[None]):
             self.look_soon()
 
     def _seen_from(self, place: Place, runs: Mapping[str, Run]) -> tuple[Picture, Mapping[str, Load], Any]:
-        return self._collector.look(place.wanted), self._sampler.look(runs), place.fetch()
+        return self._collector.look(place.wanted), self._sampler.look(runs), self._fetched(place)
+
+    def _fetched(self, place: Place) -> Any:
+        return place.fetch(self) if place.is_attached else None
 
     async def _keep_looking(self) -> None:
         while True:

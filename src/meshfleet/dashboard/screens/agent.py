@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -36,6 +36,9 @@ from meshfleet.dashboard.screens.place import Place, bindings_of
 from meshfleet.dashboard.widgets.details import Details
 from meshfleet.dashboard.widgets.transcript import Transcript
 from meshfleet.dashboard.wording import on_one_line
+
+if TYPE_CHECKING:
+    from meshfleet.dashboard.app import Dashboard
 
 
 class AgentPlace(Place):
@@ -106,12 +109,12 @@ class AgentPlace(Place):
         yield Details()
         yield Transcript()
 
-    def fetch(self) -> Heard | None:
+    def fetch(self, dashboard: Dashboard) -> Heard | None:
         """What the agent has printed since."""
         if self.paused:
             return None
         if self._feed is None:
-            self._feed = OutputFeed(self.dashboard.ledger, self._agent_id)
+            self._feed = OutputFeed(dashboard.ledger, self._agent_id)
         return self._feed.listen()
 
     def show(self, picture: Picture, moment: Moment, fetched: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.binding import BindingType
 
@@ -14,6 +14,9 @@ from meshfleet.dashboard.picture import Picture
 from meshfleet.dashboard.screens.list_place import ListPlace, list_deeds
 from meshfleet.dashboard.screens.place import bindings_of
 from meshfleet.ledger.event_lines import EventLine
+
+if TYPE_CHECKING:
+    from meshfleet.dashboard.app import Dashboard
 
 
 class EventsPlace(ListPlace):
@@ -38,13 +41,13 @@ class EventsPlace(ListPlace):
         found = (fields.get(name) for name in ("message_id", "agent_id", "fleet_id"))
         return next((str(value) for value in found if value), None)
 
-    def fetch(self) -> Sequence[EventLine]:
+    def fetch(self, dashboard: Dashboard) -> Sequence[EventLine]:
         """The events there are by now."""
         if self._feed is None:
-            self._feed = EventFeed(self.dashboard.events_file)
+            self._feed = EventFeed(dashboard.events_file)
         events, trouble = self._feed.listen()
         if trouble is not None:
-            self.dashboard.call_from_thread(self.notify, trouble, severity="error", markup=False)
+            dashboard.call_from_thread(dashboard.notify, trouble, severity="error", markup=False)
         return events
 
     def on_unmount(self) -> None:

@@ -103,8 +103,9 @@ class Place(Screen[None]):
         del picture
         return {}
 
-    def fetch(self) -> Any:
-        """Get what comes from elsewhere than the ledger; called in another thread."""
+    def fetch(self, dashboard: Dashboard) -> Any:
+        """Get what comes from elsewhere than the ledger; called in another thread, also when somebody has just left."""
+        del dashboard
         return None
 
     def body(self) -> ComposeResult:

@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 
 from meshfleet.ledger import compaction, exchange, journal, repair, store
 from meshfleet.ledger.files import Files
+from meshfleet.ledger.journals import Journals
 from meshfleet.ledger.lock import LedgerLock
 from meshfleet.ledger.replica import Replica
 from meshfleet.ledger.salvage import Salvage
@@ -89,7 +90,7 @@ def the_old_journal_goes_before_the_rename() -> None:
     commit = compaction._commit
 
     def commit_late(replica: Replica, *rest: Any) -> None:
-        replica.files.unlink(replica.journal_path(replica.generation))
+        replica.files.unlink(replica.journals.path(replica.generation))
         commit(replica, *rest)
 
     _put(compaction, "_commit", commit_late)
@@ -99,8 +100,8 @@ def the_old_journal_goes_before_the_rename() -> None:
 def one_journal_name_for_ever_and_no_filter() -> None:
     """The journal has one name; whatever is in it counts as what follows the snapshot."""
 
-    def journal_path(self: Replica, _: int) -> Path:
-        return beside(self.data_file, "journal.0.ndjson")
+    def path_of(self: Journals, _: int) -> Path:
+        return beside(self._data_file, "journal.0.ndjson")
 
     def replay(self: Replica, line: bytes) -> None:
         self.state.apply(journal.decode_record(line).operations)
@@ -109,7 +110,7 @@ def one_journal_name_for_ever_and_no_filter() -> None:
     decode = journal.decode_header
 
     def commit(owner: Replica, target: Path, snapshot_fd: int, generation: int, base: int, records: bytes) -> None:
-        files, path = owner.files, journal_path(owner, generation)
+        files, path = owner.files, path_of(owner.journals, generation)
         files.rename(target, owner.data_file)
         files.unlink(path)
         header = journal.encode_header(journal.Header(generation, base, files.identify_open(snapshot_fd)[1:]))
@@ -117,7 +118,7 @@ def one_journal_name_for_ever_and_no_filter() -> None:
         files.write(fd, header + records, 0)
         owner.switch(snapshot_fd, generation, fd, len(header), len(header) + len(records))
 
-    _put(Replica, "journal_path", journal_path)
+    _put(Journals, "path", path_of)
     _put(Replica, "_replay", replay)
     _put(journal, "decode_header", lambda line: decode(line)._replace(generation=Whatever(), base=Whatever()))
     _put(compaction, "_commit", commit)
@@ -169,7 +170,7 @@ def the_rename_comes_before_the_next_journal() -> None:
     """The new snapshot is in place before the journal that continues it exists."""
 
     def commit(owner: Replica, target: Path, snapshot_fd: int, generation: int, base: int, records: bytes) -> None:
-        files, path, old = owner.files, owner.journal_path(generation), owner.journal_path(owner.generation)
+        files, path, old = owner.files, owner.journals.path(generation), owner.journals.path(owner.generation)
         compaction._clear(owner, path)
         files.rename(target, owner.data_file)
         header = journal.encode_header(journal.Header(generation, base, files.identify_open(snapshot_fd)[1:]))

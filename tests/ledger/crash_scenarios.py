@@ -80,7 +80,7 @@ class Stage:
     @property
     def journal(self) -> Path:
         """The journal that is appended to now."""
-        return self.keeper._replica.journal_path(self.keeper._replica.generation)
+        return self.keeper._replica.journals.path(self.keeper._replica.generation)
 
     def by(self, ledger: Ledger, message_id: str) -> None:
         """Have a process send a message, which is acknowledged."""
@@ -163,7 +163,7 @@ def left_behind(stage: Stage, *, journal_part: float, snapshot_part: float) -> N
     generation = stage.keeper._replica.generation
     header, *records = written_in(stage.journal).splitlines(keepends=True)
     leftover = header.replace(b'"generation":%d' % generation, b'"generation":%d' % (generation + 1)) + records[-1]
-    stage.keeper._replica.journal_path(generation + 1).write_bytes(leftover[: int(len(leftover) * journal_part)])
+    stage.keeper._replica.journals.path(generation + 1).write_bytes(leftover[: int(len(leftover) * journal_part)])
     snapshot = stage.file.read_bytes()
     beside(stage.file, "snapshot.tmp").write_bytes(snapshot[: int(len(snapshot) * snapshot_part)])
     stage.by(stage.keeper, "m3")

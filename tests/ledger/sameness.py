@@ -15,7 +15,7 @@ from tests.ledger.crash_scenarios import Stage
 
 _MOMENT: Final = re.compile(r"-\d+$")
 _BY_LOT: Final = re.compile(rb'"snapshot":\[(\d+),(\d+),(\d+)\],"crc":"\w{8}"|"lineage":(\d+)')
-_NO_DIFFERENCE: Final = frozenset({"data_file", "_data_name", "files", "state", "identity"})
+_NO_DIFFERENCE: Final = frozenset({"data_file", "_data_name", "files", "journals", "state", "identity"})
 """What a replica has that is the same for all, or is looked at by itself."""
 
 

@@ -17,8 +17,9 @@ from typing import Final
 from meshfleet.errors import Busy, MeshfleetError, Unavailable
 from meshfleet.ledger import journal, snapshot
 from meshfleet.ledger.files import explained, sync_name_of
+from meshfleet.ledger.journals import Moved
 from meshfleet.ledger.lock import LedgerLock
-from meshfleet.ledger.replica import Moved, Replica
+from meshfleet.ledger.replica import Replica
 from meshfleet.ledger.state import State
 from meshfleet.model import SCHEMA_VERSION, now_ms
 from meshfleet.settings import beside
@@ -113,11 +114,11 @@ def establish(replica: Replica) -> None:
     """
     generation = 1
     try:
-        for older, path in replica.journals():
+        for older, path in replica.journals.all():
             generation = max(generation, older + 1)
             if older == replica.generation:
                 continue
-            if replica.last_seq_in(path):
+            if replica.journals.last_seq_in(path):
                 # a power cut must not bring back the snapshot that this journal continues
                 replica.sync_snapshot()
                 replica.files.rename(path, path.with_name(f"{path.name}.kept-{now_ms()}"))
@@ -181,7 +182,7 @@ def _write_snapshot(
 def _commit(replica: Replica, target: Path, snapshot_fd: int, generation: int, base: int, records: bytes) -> None:
     """Put a written snapshot in place, with a journal that holds what came after it."""
     files = replica.files
-    path = replica.journal_path(generation)
+    path = replica.journals.path(generation)
     _clear(replica, path)
     header = journal.encode_header(journal.Header(generation, base, files.identify_open(snapshot_fd)[1:]))
     journal_fd = files.create(path)
@@ -195,7 +196,7 @@ def _commit(replica: Replica, target: Path, snapshot_fd: int, generation: int, b
         files.close(journal_fd)
         files.unlink(path)
         raise
-    old = replica.journal_path(replica.generation)
+    old = replica.journals.path(replica.generation)
     replica.switch(snapshot_fd, generation, journal_fd, len(header), len(header) + len(records))
     replica.sync_names()
     if old != path:
@@ -204,15 +205,15 @@ def _commit(replica: Replica, target: Path, snapshot_fd: int, generation: int, b
 
 def _clear(replica: Replica, path: Path) -> None:
     """Make room for a journal: what a crashed compaction left there is in the ledger, anything else is kept aside."""
-    if replica.last_seq_in(path) > replica.seq:
+    if replica.journals.last_seq_in(path) > replica.seq:
         replica.files.rename(path, path.with_name(f"{path.name}.kept-{now_ms()}"))
     replica.files.unlink(path)
 
 
 def _sweep(replica: Replica) -> None:
     """Remove the journals that crashed compactions left; one that holds anything the ledger has not is left alone."""
-    for generation, path in replica.journals():
-        if generation < replica.generation and replica.last_seq_in(path) <= replica.seq:
+    for generation, path in replica.journals.all():
+        if generation < replica.generation and replica.journals.last_seq_in(path) <= replica.seq:
             replica.files.unlink(path)
     replica.files.unlink(beside(replica.data_file, "first.tmp"))
 

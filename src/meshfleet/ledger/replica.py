@@ -8,38 +8,23 @@ then the new one, of which it skips what it has. Only what is not a continuation
 from __future__ import annotations
 
 import errno
-import glob
 import logging
 from pathlib import Path
-from typing import Final, NamedTuple, NoReturn
+from typing import Final
 from zlib import crc32
 
-from meshfleet.errors import Corrupt, Unavailable
+from meshfleet.errors import Unavailable
 from meshfleet.ledger import journal, snapshot
 from meshfleet.ledger.files import Files, Identity, explained
+from meshfleet.ledger.journals import Journals, Moved, damaged
 from meshfleet.ledger.schema import Malformed
 from meshfleet.ledger.state import State, shared_operations
-from meshfleet.settings import beside
 
 log = logging.getLogger(__name__)
 
-HEADER_SIZE: Final = 512
-"""More bytes than a journal's header has."""
 LOOK_SIZE: Final = 1024
 """Bytes of the journal that are read at first to see whether others wrote."""
 _EMPTY_ROOM: Final = bytes(LOOK_SIZE)
-
-
-class Moved(Exception):
-    """The snapshot and its journal could not be caught together."""
-
-
-class OpenJournal(NamedTuple):
-    """A journal's descriptor, its header and the offset of its first record, in bytes."""
-
-    fd: int
-    header: journal.Header
-    offset: int
 
 
 class Replica:
@@ -48,6 +33,7 @@ class Replica:
     Attributes:
         generation: Of the snapshot followed; 0 while there is none that meshfleet wrote.
         offset: The end of the last journal line taken in, in bytes.
+        journals: Those in the folder, the one that is followed and others.
         identity: Of the snapshot followed; None while there is none.
         torn_tails_cut: How many torn transactions were cut off by this process.
     """
@@ -57,6 +43,7 @@ class Replica:
         self._briefly = briefly
         self._data_name = str(data_file)
         self.files = files
+        self.journals = Journals(data_file, files)
         self.state = State()
         self.seq = 0
         self.generation = 0
@@ -123,11 +110,11 @@ class Replica:
             if self._tail:
                 self._cut_torn_tail()
         except OSError as error:
-            raise explained(error, "cut a torn transaction off", self.journal_path(self.generation)) from None
+            raise explained(error, "cut a torn transaction off", self.journals.path(self.generation)) from None
         except journal.Damaged as damage:
-            self._refuse(self.journal_path(self.generation), f"line {self._line()}: {damage}")
+            raise damaged(self.journals.path(self.generation), f"line {self._line()}: {damage}") from None
         except Moved as moved:
-            self._refuse(self.data_file, str(moved))
+            raise damaged(self.data_file, str(moved)) from None
 
     def append(self, operations: list[journal.Operation]) -> None:
         """Write a transaction behind the last one and take it in; the caller holds the lock.
@@ -145,11 +132,11 @@ class Replica:
             written = self._write(line)
         except OSError as error:
             self._cut_back()
-            raise explained(error, "write to", self.journal_path(self.generation)) from None
+            raise explained(error, "write to", self.journals.path(self.generation)) from None
         if written < len(line):
             self._cut_back()
             raise Unavailable(
-                f"can't write to {self.journal_path(self.generation)}: {written} of {len(line)} bytes fitted; "
+                f"can't write to {self.journals.path(self.generation)}: {written} of {len(line)} bytes fitted; "
                 "free some space and try again"
             )
         self.state.apply(operations)
@@ -168,7 +155,7 @@ class Replica:
             self.files.sync(self._journal())
             self._synced_to = self.offset
         except OSError as error:
-            reason = explained(error, "sync", self.journal_path(self.generation))
+            reason = explained(error, "sync", self.journals.path(self.generation))
             raise Unavailable(f"{reason}; the change is written, but a power cut may still lose it") from None
 
     def sync_names(self) -> None:
@@ -214,49 +201,6 @@ class Replica:
         self._names_synced = self._room_is_empty = False
         self._synced_to = 0
 
-    def journal_path(self, generation: int) -> Path:
-        """Where the journal of a generation lies."""
-        return beside(self.data_file, f"journal.{generation}.ndjson")
-
-    def journals(self) -> list[tuple[int, Path]]:
-        """The journals in the folder, by generation."""
-        found = []
-        for path in self.data_file.parent.glob(glob.escape(beside(self.data_file, "journal").name) + ".*.ndjson"):
-            generation = path.name.split(".")[-2]
-            if generation.isdigit():
-                found.append((int(generation), path))
-        return sorted(found)
-
-    def last_seq_in(self, path: Path) -> int:
-        """The number of the last whole transaction in a journal; 0 when it holds none that can be read."""
-        try:
-            fd = self.files.open_existing(path)
-        except FileNotFoundError:
-            return 0
-        try:
-            lines = self.files.read(fd, 0, self.files.size(fd)).split(b"\n")[1:-1]
-        finally:
-            self.files.close(fd)
-        for line in reversed(lines):
-            try:
-                return journal.decode_record(line).seq
-            except journal.Damaged:
-                continue
-        return 0
-
-    def _base_of(self, path: Path) -> int:
-        """After which transaction a journal goes on; 0 when that can't be read."""
-        try:
-            fd = self.files.open_existing(path)
-        except FileNotFoundError:
-            return 0
-        try:
-            return journal.decode_header(self.files.read(fd, 0, HEADER_SIZE).partition(b"\n")[0]).base
-        except journal.Damaged:
-            return 0
-        finally:
-            self.files.close(fd)
-
     # -- following the snapshot -------------------------------------------------------------------------------------
 
     def _follow_snapshot(self) -> None:
@@ -275,11 +219,11 @@ class Replica:
             self.generation = 0
 
     def _start_empty(self) -> None:
-        for _, path in self.journals():
-            if self.last_seq_in(path) or self._base_of(path):
+        for _, path in self.journals.all():
+            if self.journals.last_seq_in(path) or self.journals.base_of(path):
                 if self.files.identify(self.data_file) is not None:
                     raise Moved(f"{self.data_file.name} has just been created")
-                self._refuse(self.data_file, f"it is gone, but {path.name} continues it")
+                raise damaged(self.data_file, f"it is gone, but {path.name} continues it")
         if self.identity is not None:
             self.release()
             self.state, self.seq, self.generation = State(), 0, 0
@@ -301,7 +245,7 @@ class Replica:
         if heading is None or heading.generation <= self.generation or self.generation == 0:
             self._load(fd, identity)
             return
-        opened = self._open_journal_of(heading.generation)
+        opened = self.journals.open(heading.generation)
         if (
             heading.lineage == self.state.lineage
             and opened.header.base <= self.seq
@@ -319,11 +263,11 @@ class Replica:
             self.switch(fd, 0, None, 0, 0)
             self.state, self.seq = state, 0
             return
-        opened = self._open_journal_of(heading.generation)
+        opened = self.journals.open(heading.generation)
         if opened.header.base != heading.seq:
             self.files.close(opened.fd)
-            self._refuse(
-                self.journal_path(heading.generation),
+            raise damaged(
+                self.journals.path(heading.generation),
                 f"it starts after transaction {opened.header.base}, but the snapshot ends with {heading.seq}",
             )
         if opened.header.snapshot != identity[1:]:
@@ -340,29 +284,7 @@ class Replica:
         except Malformed as damage:
             if self.files.identify(self.data_file) != identity:
                 raise Moved(f"{self.data_file.name} is being replaced") from None
-            self._refuse(self.data_file, str(damage))
-
-    def _open_journal_of(self, generation: int) -> OpenJournal:
-        path = self.journal_path(generation)
-        try:
-            fd = self.files.open_existing(path)
-        except FileNotFoundError:
-            raise Moved(f"it continues in {path.name}, which is not there") from None
-        try:
-            head = self.files.read(fd, 0, HEADER_SIZE)
-        except OSError:
-            self.files.close(fd)
-            raise
-        end = head.find(b"\n")
-        try:
-            header = journal.decode_header(head[: end if end >= 0 else len(head)])
-        except journal.Damaged as damage:
-            self.files.close(fd)
-            self._refuse(path, f"line 1: {damage}")
-        if header.generation != generation or end < 0:
-            self.files.close(fd)
-            self._refuse(path, "line 1: it is not the header of this journal")
-        return OpenJournal(fd, header, end + 1)
+            raise damaged(self.data_file, str(damage)) from None
 
     # -- following the journal --------------------------------------------------------------------------------------
 
@@ -432,7 +354,7 @@ class Replica:
             if error.errno != errno.EBADF:
                 raise
         # it could only be read when it was opened; it may have become writable since
-        fd = self.files.open_to_write(self.journal_path(self.generation))
+        fd = self.files.open_to_write(self.journals.path(self.generation))
         self.files.close(self._journal())
         self._journal_fd = fd
         return self.files.write(fd, line, self.offset)
@@ -451,12 +373,6 @@ class Replica:
     def _line(self) -> int:
         """The number of the journal's line behind those that were taken in, the header being 1."""
         return self.records_from(0).count(b"\n") + 1
-
-    def _refuse(self, path: Path, what: str) -> NoReturn:
-        raise Corrupt(
-            f"{path} is damaged: {what}; nothing is written until it is mended: run meshfleet verify to see "
-            "all of it, then meshfleet repair, which keeps a copy"
-        )
 
 
 def _changed_lineage(lineage: int, identity: Identity) -> int:

@@ -113,11 +113,13 @@ class _Reader:
 
     def read(self) -> Salvage:
         found = self._found
-        journals = dict(self._replica.journals())
+        journals = dict(self._replica.journals.all())
         data = self._content(self._data_file)
         if data is None and not journals:
             raise NotFound(f"there is no ledger at {self._data_file}; name one, or set MESHFLEET_DATA_FILE")
-        generation, seq = self._read_snapshot(data, is_alone=not any(map(self._replica.last_seq_in, journals.values())))
+        generation, seq = self._read_snapshot(
+            data, is_alone=not any(map(self._replica.journals.last_seq_in, journals.values()))
+        )
         if generation is not None:
             seq = self._read_own_journal(generation, seq)
         if found.damages:
@@ -176,7 +178,7 @@ class _Reader:
 
     def _read_own_journal(self, generation: int, seq: int | None) -> int | None:
         """Read the journal that the snapshot names; returns after which transaction the journals are to be applied."""
-        path = self._replica.journal_path(generation)
+        path = self._replica.journals.path(generation)
         if not path.exists():
             self._damage("journal-missing", path, None, "the snapshot continues in it, but it is not there")
             return seq

@@ -19,8 +19,9 @@ from meshfleet.ledger.bells import Belfry
 from meshfleet.ledger.compaction import Compactor, compact, establish
 from meshfleet.ledger.events import EventLog
 from meshfleet.ledger.files import Files, make_private_folder
+from meshfleet.ledger.journals import Moved
 from meshfleet.ledger.lock import LedgerLock
-from meshfleet.ledger.replica import Moved, Replica
+from meshfleet.ledger.replica import Replica
 from meshfleet.ledger.state import State, Transaction, View
 from meshfleet.model import SCHEMA_VERSION
 from meshfleet.settings import Durability, Settings, beside

@@ -122,7 +122,8 @@ class Belfry:
             for each in (self._folder, folder):
                 with suppress(FileExistsError):
                     os.mkdir(each, PRIVATE_FOLDER)
-                if os.path.lexists(each) and not _is_folder(each):
+                # one look: who takes the last bell down may remove it just now, and then this is tried again
+                if not stat.S_ISDIR(os.lstat(each).st_mode):
                     raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), each)
             return _hang_in(folder)
         except OSError:

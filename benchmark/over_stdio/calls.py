@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Final
 
+from benchmark.floor import append_lines
 from benchmark.over_stdio.client import Refused, Timed, object_in
 from benchmark.over_stdio.session import Crew, House, Session, crew_of, memory_of
 from benchmark.over_stdio.sheet import Sheet, percentile
@@ -13,20 +14,22 @@ from benchmark.over_stdio.starting import MB
 
 KEYS: Final = (
     *("pings_per_s", "ping_p50_ms", "ping_p99_ms"),
-    *("sends_per_s", "send_p50_ms", "send_p99_ms"),
+    *("sends_per_s", "send_p50_ms", "send_p99_ms", "disk_ms"),
     *("reads_per_s", "read_p50_ms", "read_p99_ms"),
     *("crowded_reads_per_s", "crowded_reads_of", "crowded_read_p50_ms"),
     *("loaded_resident_mb", "loaded_own_mb", "batch_ms", "spawn_ms"),
 )
 LARGE_KEYS: Final = (
     "large_messages",
-    *("large_sends_per_s", "large_send_p50_ms", "large_send_p99_ms"),
+    *("large_sends_per_s", "large_send_p50_ms", "large_send_p99_ms", "large_disk_ms"),
     *("large_reads_per_s", "large_read_p50_ms", "large_read_p99_ms"),
     *("large_resident_mb", "large_own_mb"),
 )
 LARGE_NEEDS: Final = ("spawn_fleet", "send_message", "get_inbox", "get_health")
 FLEETS_KEYS: Final = ("list_fleets_ms", "list_fleets_p99_ms", "fleets")
 SENDER, RECEIVER, READER, CROWD = range(4)
+LINE_BYTES: Final = 560
+SYNCS: Final = 100
 WAITING: Final = 10
 """Messages in the inbox that is read over and over."""
 
@@ -66,6 +69,7 @@ def measure_calls(house: House, sheet: Sheet, load: Load) -> None:
     with sheet.part(*KEYS[3:]):
         crew = crew_of(session, 4)
         _measure_sends_and_reads(session, crew, sheet, load.calls)
+        sheet.add(disk_ms=_sync_ms(house))
         _measure_crowded(session, crew, sheet, load.crowded)
         memory = memory_of(idle)
         sheet.add(loaded_resident_mb=memory.resident / MB, loaded_own_mb=memory.own / MB)
@@ -85,6 +89,7 @@ def measure_large(house: House, sheet: Sheet, load: Load) -> None:
             there = _fill(session, crew, load, there)
         sheet.add(large_messages=there)
         _measure_sends_and_reads(session, crew, sheet, load.calls, "large_")
+        sheet.add(large_disk_ms=_sync_ms(house))
         memory = memory_of(idle)
         sheet.add(large_resident_mb=memory.resident / MB, large_own_mb=memory.own / MB)
     house.end(session)
@@ -141,6 +146,12 @@ def _measure_spawning(session: Session, sheet: Sheet, agents: int) -> None:
         specs = [{"role": f"Sleeper {number}", "prompt": "sleep"} for number in range(agents)]
         timed = _answered(session, [session.client.request_of("spawn_fleet", agents=specs)])
         sheet.add(spawn_ms=percentile(timed.each, 50))
+
+
+def _sync_ms(house: House) -> float:
+    """What the disk takes just now for a line as long as a send's, in ms: how quick it is changes within minutes."""
+    path = house.data_file.with_name("floor")
+    return append_lines(path, [b"x" * LINE_BYTES] * SYNCS, sync=True) / SYNCS * 1000
 
 
 def _messages_there(session: Session) -> int:

@@ -82,6 +82,10 @@ class LedgerLock:
             self._turn.release()
         return True
 
+    def is_wanted_here(self) -> bool:
+        """Whether a thread of this process holds the lock, or waits for it."""
+        return self._turn.locked()
+
     def let_others_go_on(self) -> None:
         """Give the lock to other processes before `held` ends; the threads of this one still wait."""
         if self._held_fd is not None:

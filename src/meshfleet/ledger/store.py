@@ -89,6 +89,11 @@ class Ledger:
         """Whether a transaction begun now would hardly wait for anybody."""
         return self._lock.is_free()
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether no other thread of this process is at a transaction, which a look would wait for."""
+        return not self._lock.is_wanted_here()
+
     def read(self, query: Callable[[View], T]) -> T:
         """Answer a query from memory, after taking in what other processes have written.
 

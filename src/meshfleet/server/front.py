@@ -182,7 +182,8 @@ class Front:
     def _is_clear_for(self, tool: Tool[Any]) -> bool:
         if tool.wait is not None or not self._context.lane.is_clear(tool.name):
             return False
-        return tool.read_only or self._context.ledger.is_free
+        ledger = self._context.ledger
+        return ledger.is_at_rest if tool.read_only else ledger.is_free
 
     def _reporter(self, token: RequestId | None) -> Report:
         async def report(progress: float, total: float | None, message: str | None) -> None:

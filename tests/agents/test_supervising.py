@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import anyio
 import pytest
+from anyio import to_thread
 
 from meshfleet.agents.admission import Admission, Memory
 from meshfleet.agents.process import identify, is_same_process
@@ -43,6 +45,36 @@ GIB: Final = 1024**3
 
 def waits_for_retry(ledger: Ledger, agent_id: str) -> bool:
     return "retry_at" in agent_row(ledger, agent_id)
+
+
+# -- waking --
+
+
+async def call_at_once(call: Callable[[], None]) -> None:
+    """Do it here and now."""
+    call()
+
+
+@pytest.mark.parametrize("wake", [call_at_once, to_thread.run_sync], ids=["in its own thread", "in another"])
+async def test_who_leaves_work_wakes_it_from_its_own_thread_and_from_a_worker_s(
+    ledger: Ledger,
+    settings: Settings,
+    fake_opencode: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wake: Callable[[Callable[[], None]], Awaitable[None]],
+) -> None:
+    monkeypatch.setattr("meshfleet.agents.supervisor.LOOK_INTERVAL_S", 3600)
+    supervisor = Supervisor(ledger, settings, {**os.environ, "MESHFLEET_OPENCODE": str(fake_opencode)})
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(supervisor.run)
+        await anyio.wait_all_tasks_blocked()  # it has looked for the first time, and waits
+        _, (agent_id,) = spawn(ledger, tmp_path, "hang")
+        with anyio.fail_after(20):
+            while status_of(ledger, agent_id) == "pending":
+                await wake(supervisor.wake)
+                await anyio.sleep(0.01)
+        tasks.cancel_scope.cancel()
 
 
 # -- cancelling and resuming --

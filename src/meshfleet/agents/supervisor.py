@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -104,6 +105,7 @@ class Supervisor:
         self._starts = starts
         self._registry = Registry()
         self._woken = anyio.Event()
+        self._thread: int | None = None
         self._attempts: dict[str, Attempt] = {}
         self._seen_seq = -1
         self._next_read = self._next_check = self._next_heartbeat = self._next_tidying = 0.0
@@ -124,7 +126,10 @@ class Supervisor:
         return find_opencode(self._environ)
 
     def wake(self) -> None:
-        """Have the supervisor look at once, from any thread: somebody left work for it."""
+        """Have the supervisor look at once, from its own thread or a worker's: somebody left work for it."""
+        if threading.get_ident() == self._thread:
+            self._woken.set()
+            return
         with contextlib.suppress(RuntimeError):
             anyio.from_thread.run_sync(self._woken.set)
 
@@ -142,6 +147,7 @@ class Supervisor:
 
     async def run(self) -> None:
         """Supervise until cancelled."""
+        self._thread = threading.get_ident()
         async with self:
             while True:
                 await self.look()

@@ -165,19 +165,13 @@ def _whoami(context: Context, _: NoArguments) -> JsonObject:
 def _send_message(context: Context, arguments: SendMessage | SendAsPeer) -> JsonObject:
     sender = context.caller.acting_as("from_agent_id", arguments.from_agent_id)
     own = {"from_agent_id": sender, "fleet_id": context.caller.in_fleet(arguments.fleet_id)}
-    sent = send_message(context.ledger, Draft(**arguments.model_dump() | own))
-    if context.supervisor is not None:
-        # it may have called somebody
-        context.supervisor.wake()
-    return sent
+    # the supervisor is not woken for the few that call somebody: that would cost every message more than the rest of it
+    return send_message(context.ledger, Draft(**arguments.model_dump() | own))
 
 
 def _send_messages(context: Context, arguments: SendMessages) -> JsonObject:
     drafts = [Draft(**message.__dict__) for message in arguments.messages]
-    sent = send_messages(context.ledger, drafts)
-    if context.supervisor is not None:
-        context.supervisor.wake()
-    return {"messages": sent}
+    return {"messages": send_messages(context.ledger, drafts)}
 
 
 def _get_inbox(context: Context, arguments: GetInbox | ReadInbox) -> JsonObject:

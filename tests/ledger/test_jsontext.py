@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Any, Final
 
@@ -23,7 +24,7 @@ ODD: Final = [
     *("9007199254740993.0", "123456789012345678901234567890.5", "9" * DIGITS, "9" * (DIGITS + 1)),
     *(r'"\ud800"', r'"\udc00\ud800"', r'"\ud83d\ude00"', r'"\u0000"', r'"\x"', r'"\/"', '"a\tb"', '"a\x00"', '"\x7f"'),
     *('"', "{", "]", "[1,]", '{"a":1,}', "{1:2}", "1 2", "", " ", "\ufeff1", "\u00a01", "\v1", "[" * 250 + "]" * 250),
-    '{"a":1,"b":2,"a":[3]}',
+    *('{"a":1,"b":2,"a":[3]}', '{"a":1e400,"a":1}'),
 ]
 ESCAPES: Final = st.sampled_from([r"\ud83d", r"\ude00", r"\n", r"\"", r"\\", "é", "日本", "😀", "NaN", "\\u00e9"])
 
@@ -59,17 +60,27 @@ def told(read: Any, data: bytes) -> tuple[Any, ...]:
         return "refused", str(malformed), malformed.line
 
 
+def assert_read_alike(data: bytes) -> None:
+    """Of twins the last one counts; only that a number before it is too large may be overlooked."""
+    quick, careful = told(snapshot._document, data), told(snapshot._carefully_read, data)
+    if quick != careful:
+        assert (quick[0], careful[0]) == ("read", "refused")
+        assert "larger than a number can be" in careful[1]
+        with pytest.raises(Malformed, match="is there twice"):
+            json.loads(data, parse_float=float, object_pairs_hook=snapshot._without_twins)
+
+
 @given(documents(*ODD))
 def test_a_document_is_read_alike_by_both_readers(text: str) -> None:
     data = text.encode(errors="surrogatepass")
-    assert told(snapshot._document, data) == told(snapshot._carefully_read, data)
+    assert_read_alike(data)
 
 
 @given(documents(), st.data())
 def test_so_it_is_with_a_document_of_which_a_byte_is_wrong(text: str, data: st.DataObject) -> None:
     damaged = bytearray(text.encode())
     damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
-    assert told(snapshot._document, bytes(damaged)) == told(snapshot._carefully_read, bytes(damaged))
+    assert_read_alike(bytes(damaged))
 
 
 @pytest.mark.parametrize("text", ODD, ids=range(len(ODD)))
@@ -78,13 +89,13 @@ def test_so_it_is_with_a_document_of_which_a_byte_is_wrong(text: str, data: st.D
 )
 def test_what_is_odd_is_read_alike_wherever_it_stands(text: str, around: str) -> None:
     data = around.format(text).encode()
-    assert told(snapshot._document, data) == told(snapshot._carefully_read, data)
+    assert_read_alike(data)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32-be"])
 def test_so_it_is_in_other_encodings(encoding: str) -> None:
     data = '{"fleets":{"f":1}}'.encode(encoding)
-    assert told(snapshot._document, data) == told(snapshot._carefully_read, data)
+    assert_read_alike(data)
 
 
 def test_a_ledger_of_ours_needs_no_other_reader_than_the_quick_one() -> None:

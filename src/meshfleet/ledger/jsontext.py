@@ -73,6 +73,8 @@ def _escaped(value: Any) -> bytes:
 def quickly_read(data: bytes) -> Any:
     """What JSON says, read in half of the time that `json` takes.
 
+    Of twins in an object the last one counts, as there; what stood before it may have been too large a number.
+
     Raises:
         ValueError: Only a decoder made with `STRICT` can tell whether it may be read, or what is wrong with it.
     """

@@ -9,7 +9,9 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -120,6 +122,23 @@ def test_nobody_is_waited_for_long(wire: Wire, monkeypatch: pytest.MonkeyPatch) 
 def test_a_line_that_never_ends_is_left_to_who_bounds_it(wire: Wire) -> None:
     wire.send(b"x" * 65_536)
     assert met(wire) == Arrival(b"x" * 65_536)
+
+
+def test_a_line_that_comes_in_ever_so_slowly_is_left_for_later(wire: Wire) -> None:
+    has_been_left = threading.Event()
+
+    def dribble() -> None:
+        for byte in GREETING:
+            wire.send(bytes([byte]))
+            if has_been_left.wait(doorway.PATIENCE_MS / 4000):
+                return
+
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(dribble)
+        arrival = met(wire)
+        has_been_left.set()
+    assert arrival.greeting is None
+    assert GREETING.startswith(arrival.unanswered)
 
 
 def test_a_client_that_takes_nothing_is_not_waited_for(wire: Wire) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import json
 import os
 import select
+import time
 from dataclasses import dataclass
 from typing import Any, Final
 
 from meshfleet.server.face import INITIALIZE, Face
 
 PATIENCE_MS: Final = 200
-"""How long a client that says nothing is listened to before the server goes on starting."""
+"""How long a client that has not said a whole line is listened to before the server goes on starting."""
 _READ_BYTES: Final = 65_536
 
 
@@ -49,8 +50,8 @@ def meet(fd_in: int, fd_out: int, face: Face) -> Arrival:
 def _first_words(fd: int) -> bytes:
     poll = select.poll()
     poll.register(fd, select.POLLIN)
-    read = b""
-    while b"\n" not in read and len(read) < _READ_BYTES and poll.poll(PATIENCE_MS):
+    read, deadline = b"", time.monotonic() + PATIENCE_MS / 1000
+    while b"\n" not in read and len(read) < _READ_BYTES and poll.poll(max(0, deadline - time.monotonic()) * 1000):
         try:
             chunk = os.read(fd, _READ_BYTES)
         except OSError:

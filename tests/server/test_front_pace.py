@@ -1,4 +1,4 @@
-"""While this server itself writes, which a disk may make take long, calls that look have their turn in a thread."""
+"""What is done on the spot, and what has its turn in a thread although it was quick the last time."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from meshfleet.server.lines import line_streams
 from meshfleet.server.tool import Context
 from meshfleet.server.tools import offered_tools
 from tests.mesh.fleets import open_ledger
+from tests.server.serving import Prepared, environ_for, prepare, raw_server, refusal_in, said_in
 from tests.server.streams_helpers import HELLO, Wire, call, ping
 
 pytestmark = pytest.mark.anyio
@@ -58,3 +59,17 @@ async def test_the_protocol_is_answered_while_another_thread_writes(ledger_file:
             assert json.loads(await wire.read())["id"] == "look"
         tasks.cancel_scope.cancel()
     ledger.close()
+
+
+async def test_an_inbox_may_be_subscribed_to_again_and_again(ledger_file: Path) -> None:
+    prepared = prepare(ledger_file)
+    with raw_server(environ_for(ledger_file, MESHFLEET_SSE_PORT="0")) as server:
+        assert "is no agent" in refusal_in(server.call("subscribe_inbox", agent_id="nobody"))
+        said_in(server.call("send_message", **a_message(prepared)))  # so that the lock is seen to be free
+        urls = {said_in(server.call("subscribe_inbox", agent_id=prepared.agents[0]))["stream_url"] for _ in range(4)}
+    assert len(urls) == 1
+
+
+def a_message(prepared: Prepared) -> dict[str, object]:
+    between = {"fleet_id": prepared.fleet_id, "from_agent_id": prepared.agents[0], "to_agent_id": prepared.agents[2]}
+    return {**between, "type": "result", "payload": "hello"}

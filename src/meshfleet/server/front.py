@@ -180,7 +180,7 @@ class Front:
         return _LATER
 
     def _is_clear_for(self, tool: Tool[Any]) -> bool:
-        if tool.wait is not None or not self._context.lane.is_clear(tool.name):
+        if tool.wait is not None or tool.in_thread or not self._context.lane.is_clear(tool.name):
             return False
         ledger = self._context.ledger
         return ledger.is_at_rest if tool.read_only else ledger.is_free

@@ -80,6 +80,7 @@ class Tool(Generic[A]):
         arguments: The form of its arguments.
         result: The JSON schema of its result.
         call: Does it, without waiting for anything but the ledger; None where it waits.
+        in_thread: Whether its call needs a worker thread, since it has the event loop do something.
         wait: Does it where it takes its time; it runs beside all other calls, and may be cancelled.
         read_only: Whether it leaves everything as it is.
         idempotent: Whether a repeat changes nothing more.
@@ -92,6 +93,7 @@ class Tool(Generic[A]):
     arguments: type[A]
     result: JsonObject
     call: Callable[[Context, A], JsonObject] | None = None
+    in_thread: bool = False
     wait: Callable[[Context, A, Report], Awaitable[JsonObject]] | None = None
     read_only: bool = False
     idempotent: bool = False

@@ -41,5 +41,6 @@ SUBSCRIBE_INBOX = Tool(
     arguments=SubscribeInbox,
     result=record({"agent_id": TEXT, "stream_url": TEXT, "instructions": TEXT}),
     call=_subscribe_inbox,
+    in_thread=True,
     idempotent=True,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Generator
@@ -27,6 +28,12 @@ _OWN_VARIABLES: Final = ("MESHFLEET_", "AGENT_MESH_", "OPENCODE")
 # A shared machine may stall for a moment: slowness is pytest-timeout's to judge, not each example's.
 hypothesis.settings.register_profile("meshfleet", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("meshfleet")
+
+
+def pytest_configure() -> None:
+    """Have programs that tests start heed signals, also where this one was started with nohup or in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(tryfirst=True)

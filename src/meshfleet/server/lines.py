@@ -13,6 +13,7 @@ import logging
 import os
 import select
 import stat
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -29,6 +30,7 @@ GRACE_S: Final = 10.0
 """How long after the end of input the answers to requests already read are waited for."""
 _LAST_LINE_S: Final = 1.0  # for the rest of a line whose sender was cancelled
 _LOOK_S: Final = 0.25  # a reader that leaves during the grace wakes nobody; this often it is looked for
+_LINGER_S: Final = 0.000_15  # what a client takes to ask on; sleeping and being woken takes twice that
 _READ_BYTES: Final = 65_536
 _FILE_BYTES: Final = 1_048_576
 _READER_LEFT: Final = frozenset({errno.EPIPE, errno.ECONNRESET})
@@ -189,6 +191,7 @@ class LineReader(Closable):
         self._partial_bytes = 0
         self._ended = False
         self._closed = False
+        self._handed_out = False
         self._poll = select.poll()
         self._poll.register(fd, select.POLLIN)
         if already_read:
@@ -214,6 +217,7 @@ class LineReader(Closable):
             await self._wait_for_room()
             if not self._writer.lost:
                 self.unanswered.add(message.id)
+                self._handed_out = True
                 return message
         raise anyio.ClosedResourceError
 
@@ -229,7 +233,7 @@ class LineReader(Closable):
 
     async def _read(self) -> None:
         # what epoll refuses (a file, the null device) always polls readable and never gets to wait_readable
-        if not self._poll.poll(0):
+        if not self._has_input():
             await self._wait_for_input()
             return
         try:
@@ -250,6 +254,17 @@ class LineReader(Closable):
             self._lines.extend(others[:-1])
             self._partial = others[-1:]
             self._partial_bytes = len(others[-1])
+
+    def _has_input(self) -> bool:
+        if self._poll.poll(0):
+            return True
+        # who was just answered mostly asks on before this thread could go to sleep and be woken
+        until = time.perf_counter() + _LINGER_S if self._handed_out else 0.0
+        self._handed_out = False
+        while time.perf_counter() < until:
+            if self._poll.poll(0):
+                return True
+        return False
 
     async def _wait_for_input(self) -> None:
         try:

@@ -6,7 +6,9 @@ import json
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
+
+from pydantic_core import PydanticSerializationError, to_json
 
 from meshfleet.errors import MeshfleetError
 from meshfleet.mesh.texts import shown
@@ -16,20 +18,23 @@ from meshfleet.server.waits import Report
 
 log = logging.getLogger(__name__)
 
-_encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What a call is answered.
 
     Attributes:
-        text: It as JSON; there is no half of a surrogate pair in it.
+        json: It as JSON; there is no half of a surrogate pair in it.
         value: The same as an object; None for a refusal.
     """
 
-    text: str
+    json: bytes
     value: JsonObject | None
+
+    @property
+    def text(self) -> str:
+        """It as JSON, for a model to read."""
+        return self.json.decode()
 
     def as_result(self) -> JsonObject:
         """The result of the request, as the protocol wants it."""
@@ -40,13 +45,11 @@ class Answer:
 
     def as_line(self, request_id: RequestId) -> bytes:
         r"""The response to the request as a line with its "\n"."""
-        structured = "" if self.value is None else f'"structuredContent":{self.text},'
-        is_error = "true" if self.value is None else "false"
-        content = f'"content":[{{"type":"text","text":{_encode(self.text)}}}]'
-        line = (
-            f'{{"jsonrpc":"2.0","id":{_encode(request_id)},"result":{{{content},{structured}"isError":{is_error}}}}}\n'
-        )
-        return line.encode()
+        structured = b"" if self.value is None else b'"structuredContent":%b,' % self.json
+        is_error = b"true" if self.value is None else b"false"
+        content = b'"content":[{"type":"text","text":%b}]' % to_json(self.text)
+        result = b'{%b,%b"isError":%b}' % (content, structured, is_error)
+        return b'{"jsonrpc":"2.0","id":%b,"result":%b}\n' % (json.dumps(request_id).encode(), result)
 
 
 def run_tool(tool: Tool[Any], context: Context, arguments: JsonObject) -> Answer:
@@ -78,11 +81,12 @@ def no_such_tool(name: str, offered: Iterable[str]) -> str:
 
 
 def _said(value: JsonObject) -> Answer:
-    text = _encode(value)
-    if _is_unicode(text):
-        return Answer(text, value)
-    text = text.encode(errors="replace").decode()
-    return Answer(text, json.loads(text))
+    try:
+        return Answer(to_json(value, inf_nan_mode="null"), value)
+    except PydanticSerializationError:
+        # half of a surrogate pair, which an old ledger may hold and no protocol can carry
+        text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
+        return Answer(text, json.loads(text))
 
 
 def _failure(tool: Tool[Any], error: Exception) -> Answer:
@@ -93,13 +97,4 @@ def _failure(tool: Tool[Any], error: Exception) -> Answer:
 
 
 def _refusal(message: str) -> Answer:
-    return Answer(json.dumps({"error": message}, separators=(",", ":")), None)
-
-
-def _is_unicode(text: str) -> bool:
-    """False for a text with a lone surrogate, which an old ledger may hold and no protocol can carry."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return Answer(json.dumps({"error": message}, separators=(",", ":")).encode(), None)

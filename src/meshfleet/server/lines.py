@@ -9,10 +9,13 @@ or the pipe.
 from __future__ import annotations
 
 import errno
+import fcntl
 import logging
 import os
 import select
 import stat
+import struct
+import termios
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
@@ -33,6 +36,7 @@ _LOOK_S: Final = 0.25  # a reader that leaves during the grace wakes nobody; thi
 _LINGER_S: Final = 0.000_15  # what a client takes to ask on; sleeping and being woken takes twice that
 _READ_BYTES: Final = 65_536
 _FILE_BYTES: Final = 1_048_576
+_PIPE_SIZE: Final[int | None] = getattr(fcntl, "F_GETPIPE_SZ", None)
 _READER_LEFT: Final = frozenset({errno.EPIPE, errno.ECONNRESET})
 
 logger = logging.getLogger(__name__)
@@ -92,15 +96,17 @@ class LineWriter(Closable):
         self._poll = select.poll()
         self._poll.register(fd, select.POLLOUT)
         # a pipe that polls writable takes this much without blocking, more may block; a file always takes all
-        self._most = _FILE_BYTES if stat.S_ISREG(os.fstat(fd).st_mode) else select.PIPE_BUF
+        kind = os.fstat(fd).st_mode
+        self._most = _FILE_BYTES if stat.S_ISREG(kind) else select.PIPE_BUF
+        # and an empty one as much as it holds, where the system tells
+        self._pipe = fcntl.fcntl(fd, _PIPE_SIZE) if stat.S_ISFIFO(kind) and _PIPE_SIZE is not None else 0
         self.lost = False
         self.on_lost: Callable[[], None] = unanswered.wake
         self.is_forsaken: Callable[[], bool] = lambda: False
 
     def takes(self, line: bytes) -> bool:
         """Whether a line written now has to wait for nobody."""
-        is_free = not self._unsent and not self._turn.locked()
-        return is_free and len(line) <= self._most and bool(self._poll.poll(0))
+        return not self._unsent and not self._turn.locked() and len(line) <= self._room()
 
     async def answer(self, request_id: RequestId, line: bytes) -> None:
         """Write the line that answers a request; raises as `send_line` does."""
@@ -136,15 +142,22 @@ class LineWriter(Closable):
         while self._unsent or self.lost:
             if self.lost:
                 raise anyio.BrokenResourceError
-            if not self._poll.poll(0):
+            room = self._room()
+            if not room:
                 await self._wait_for_reader()
                 continue
             try:
-                written = os.write(self._fd, self._unsent[: self._most])
+                written = os.write(self._fd, self._unsent[:room])
             except OSError as error:
                 self._lose_reader(error)
             else:
                 self._unsent = self._unsent[written:]
+
+    def _room(self) -> int:
+        """How many bytes can be written now without waiting for somebody to read."""
+        if not self._poll.poll(0):
+            return 0
+        return self._pipe if self._pipe and not _unread(self._fd) else self._most
 
     async def _wait_for_reader(self) -> None:
         patience = GRACE_S
@@ -259,7 +272,7 @@ class LineReader(Closable):
         if self._poll.poll(0):
             return True
         # who was just answered mostly asks on before this thread could go to sleep and be woken
-        until = time.perf_counter() + _LINGER_S if self._handed_out else 0.0
+        until = time.perf_counter() + _LINGER_S if self._handed_out and not self.unanswered else 0.0
         self._handed_out = False
         while time.perf_counter() < until:
             if self._poll.poll(0):
@@ -291,3 +304,9 @@ class LineReader(Closable):
             while self.unanswered and not self._writer.lost:
                 await self.unanswered.wait(_LOOK_S)
                 self._writer.look_for_reader()
+
+
+def _unread(fd: int) -> int:
+    """The bytes in a pipe that nobody has read yet."""
+    (count,) = struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, b"\0" * 4))
+    return int(count)

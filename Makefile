@@ -24,6 +24,9 @@ MESHFLEET_OPENCODE ?= $(CURDIR)/$(BIN)/opencode
 quoted = '$(subst ','\'',$(1))'
 RUN := MESHFLEET_OPENCODE=$(call quoted,$(MESHFLEET_OPENCODE)) $(BIN)
 
+# Hundreds of processes are started by the tests: none is to compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format docs bench storm soak clean FORCE
 

@@ -291,8 +291,8 @@ class View:
         return self._state.inboxes.get(agent_id, _NOTHING)
 
     def _indexed(self, table: str, field: str, value: str) -> list[Row]:
-        keys = self._state.index[table, field].get(value, _NOTHING)
-        return [row for key in keys if (row := self.get(table, key)) is not None]
+        rows = self._state.tables[table]
+        return [rows[key] for key in self._state.index[table, field].get(value, _NOTHING)]
 
 
 class Transaction(View):

@@ -18,6 +18,13 @@ DORMANT: Final = "dormant"
 """The condition of an agent that is not to start before it is called, or before others are complete."""
 UNSUPERVISED: Final = "unsupervised"
 """The condition of an agent at work whose supervisor is gone: it goes on, and nobody retries, limits or stops it."""
+_OF_AN_OVERVIEW: Final = ("id", "name", "status", "created_at", "completed_at")
+# plain texts, which are found among others quicker than the members of an enumeration
+_COUNTED: Final = (
+    ("agents_complete", str(AgentStatus.COMPLETE)),
+    ("agents_failed", str(AgentStatus.FAILED)),
+    ("agents_running", str(AgentStatus.RUNNING)),
+)
 
 
 def create_fleet(
@@ -325,18 +332,11 @@ def _new_agent(agent_id: str, fleet_id: str, spec: AgentSpec, origin: Row, now: 
 
 def _overview(view: View, fleet: Row) -> Row:
     statuses = [agent["status"] for agent in view.agents_of(fleet["id"])]
-    completed = {"completed_at": fleet["completed_at"]} if "completed_at" in fleet else {}
-    return {
-        "id": fleet["id"],
-        **({"name": fleet["name"]} if "name" in fleet else {}),
-        "status": fleet["status"],
-        "created_at": fleet["created_at"],
-        **completed,
-        "agent_count": len(statuses),
-        "agents_complete": statuses.count(AgentStatus.COMPLETE),
-        "agents_failed": statuses.count(AgentStatus.FAILED),
-        "agents_running": statuses.count(AgentStatus.RUNNING),
-    }
+    told: Row = {name: fleet[name] for name in _OF_AN_OVERVIEW if name in fleet}
+    told["agent_count"] = len(statuses)
+    for counted, status in _COUNTED:
+        told[counted] = statuses.count(status)
+    return told
 
 
 def _result(agent: Row) -> Row:

@@ -14,6 +14,7 @@ from mcp import StdioServerParameters
 from mcp.client import Client
 from mcp_types import TextContent
 
+from meshfleet.demo.leaving import stop_all_attempts
 from meshfleet.ledger import Ledger
 from meshfleet.mesh.receipts import ack_message, write_receipt
 from meshfleet.mesh.settlement import Outcome, settle_attempt
@@ -106,6 +107,8 @@ async def session(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
     ledger = open_ledger(file)
     async with Client(program, mode=request.param, read_timeout_seconds=20) as client:
         yield Session(client, ledger)
+    # one that was just cancelled, or resumed, may outlive the server
+    await stop_all_attempts(ledger)
     ledger.close()
 
 

@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ import pytest
 from mcp.server.lowlevel import Server
 from mcp_types import CallToolRequestParams, CallToolResult, ListToolsResult, TextContent, Tool
 
-from meshfleet.server.streams import message_streams, stdio_streams
+from meshfleet.server.lines import line_streams
+from meshfleet.server.stdio import claimed_stdio
+from meshfleet.server.streams import MessageReader, MessageWriter
 
 if TYPE_CHECKING:
     from mcp.server.context import ServerRequestContext
@@ -69,6 +72,21 @@ def _refuse(word: str) -> None:
 def run_program(data: bytes, command: Sequence[str] = PROGRAM) -> subprocess.CompletedProcess[bytes]:
     """Return what the server as a program makes of an input that ends at once."""
     return subprocess.run(command, input=data, capture_output=True, timeout=30, check=False)
+
+
+@asynccontextmanager
+async def stdio_streams() -> AsyncGenerator[tuple[MessageReader, MessageWriter]]:
+    """Serve stdin and stdout, which are claimed meanwhile; raises what `claimed_stdio` does."""
+    with claimed_stdio() as (fd_in, fd_out):
+        async with message_streams(fd_in, fd_out) as streams:
+            yield streams
+
+
+@asynccontextmanager
+async def message_streams(fd_in: int, fd_out: int) -> AsyncGenerator[tuple[MessageReader, MessageWriter]]:
+    """Have the SDK speak over two descriptors of any kind, or one twice; they stay the caller's to close."""
+    async with line_streams(fd_in, fd_out) as (lines, writer):
+        yield MessageReader(lines), MessageWriter(writer)
 
 
 def sample_server(wait: Handler = anyio.sleep_forever) -> Server[Any]:

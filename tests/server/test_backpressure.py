@@ -16,10 +16,10 @@ from mcp_types import JSONRPCRequest, JSONRPCResponse
 from meshfleet.server import envelope, lines
 from meshfleet.server.envelope import Call, Message
 from meshfleet.server.lines import line_streams
-from meshfleet.server.streams import MessageReader, MessageWriter, message_streams
+from meshfleet.server.streams import MessageReader, MessageWriter
 from meshfleet.server.unanswered import MOST_AT_ONCE
 from tests.server.serving import PATIENCE_S, environ_for, raw_server
-from tests.server.streams_helpers import HELLO, Wire, answers_in, call, line, ping, serve
+from tests.server.streams_helpers import HELLO, Wire, answers_in, call, line, message_streams, ping, serve
 
 pytestmark = pytest.mark.anyio
 

@@ -23,8 +23,19 @@ from mcp_types import ErrorData, JSONRPCError, JSONRPCRequest, JSONRPCResponse
 from pydantic_core import PydanticSerializationError
 
 from meshfleet.server import lines
-from meshfleet.server.streams import MessageReader, MessageWriter, message_streams, stdio_streams
-from tests.server.streams_helpers import HELLO, Wire, answers_in, call, line, needs_full_disk, ping, serve
+from meshfleet.server.streams import MessageReader, MessageWriter
+from tests.server.streams_helpers import (
+    HELLO,
+    Wire,
+    answers_in,
+    call,
+    line,
+    message_streams,
+    needs_full_disk,
+    ping,
+    serve,
+    stdio_streams,
+)
 
 pytestmark = pytest.mark.anyio
 

@@ -13,8 +13,16 @@ from mcp import StdioServerParameters
 from mcp.client import Client
 from mcp_types import TextContent
 
-from meshfleet.server.streams import stdio_streams
-from tests.server.streams_helpers import HELLO, PROGRAM, answers_in, call, needs_full_disk, ping, run_program
+from tests.server.streams_helpers import (
+    HELLO,
+    PROGRAM,
+    answers_in,
+    call,
+    needs_full_disk,
+    ping,
+    run_program,
+    stdio_streams,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +41,7 @@ def test_stdin_and_stdout_are_the_process_s_own_again_afterwards(monkeypatch: py
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # "before" is to wait in the buffer
     program = """
 import anyio, os, stat
-from meshfleet.server.streams import stdio_streams
+from tests.server.streams_helpers import stdio_streams
 
 async def main():
     async with stdio_streams() as (reader, writer):

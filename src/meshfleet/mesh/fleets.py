@@ -17,7 +17,7 @@ from meshfleet.model import AgentStatus, FleetStatus, Row, Start, SupervisorRow,
 DORMANT: Final = "dormant"
 """The condition of an agent that is not to start before it is called, or before others are complete."""
 UNSUPERVISED: Final = "unsupervised"
-"""The condition of an agent at work whose supervisor is gone: it goes on, and nobody retries, limits or stops it."""
+"""The condition of an agent at work whose supervisor is gone: nobody retries, limits or stops it."""
 _OF_AN_OVERVIEW: Final = ("id", "name", "status", "created_at", "completed_at")
 # plain texts, which are found among others quicker than the members of an enumeration
 _COUNTED: Final = (

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from meshfleet.ledger import Ledger
     from meshfleet.mesh.identity import Identity
 
 FOR_ORCHESTRATORS: Final = """\
@@ -27,20 +26,6 @@ whoami tells how your peers stand, and which of your messages reach nobody."""
 _CONTROLS: Final = dict.fromkeys([*range(32), *range(127, 160)], " ")
 _SHOWN_PEERS: Final = 50
 """More peers than this are counted, not listed: the text is paid for in every turn."""
-
-
-def instructions(ledger: Ledger, agent_id: str | None) -> str:
-    """What the server of an agent tells, or where there is none that of the orchestrator.
-
-    Raises:
-        NotFound: The ledger does not hold the agent.
-    """
-    if agent_id is None:
-        return FOR_ORCHESTRATORS
-    # an orchestrator's words are told before any of this is loaded
-    from meshfleet.mesh.identity import identify_agent
-
-    return for_agent(identify_agent(ledger, agent_id))
 
 
 def for_agent(identity: Identity) -> str:

@@ -33,7 +33,7 @@ GRACE_S: Final = 10.0
 """How long after the end of input the answers to requests already read are waited for."""
 _LAST_LINE_S: Final = 1.0  # for the rest of a line whose sender was cancelled
 _LOOK_S: Final = 0.25  # a reader that leaves during the grace wakes nobody; this often it is looked for
-_LINGER_S: Final = 0.000_15  # what a client takes to ask on; sleeping and being woken takes twice that
+_LINGER_S: Final = 0.000_15  # about what a client takes to ask on
 _READ_BYTES: Final = 65_536
 _FILE_BYTES: Final = 1_048_576
 _PIPE_SIZE: Final[int | None] = getattr(fcntl, "F_GETPIPE_SZ", None)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import Final, Protocol, Self
 
@@ -21,8 +19,7 @@ from mcp_types import (
 from pydantic_core import PydanticSerializationError
 
 from meshfleet.server.envelope import Message, Reply, RequestId
-from meshfleet.server.lines import Closable, LineWriter, line_streams
-from meshfleet.server.stdio import claimed_stdio
+from meshfleet.server.lines import Closable, LineWriter
 from meshfleet.server.unanswered import Unanswered
 
 _ACKNOWLEDGED: Final = "notifications/subscriptions/acknowledged"  # what answers a request to be told of changes
@@ -40,21 +37,6 @@ class Source(Protocol):
 
     async def aclose(self) -> None:
         """Read no more."""
-
-
-@asynccontextmanager
-async def stdio_streams() -> AsyncGenerator[tuple[MessageReader, MessageWriter]]:
-    """Serve stdin and stdout, which are claimed meanwhile; raises what `claimed_stdio` does."""
-    with claimed_stdio() as (fd_in, fd_out):
-        async with message_streams(fd_in, fd_out) as streams:
-            yield streams
-
-
-@asynccontextmanager
-async def message_streams(fd_in: int, fd_out: int) -> AsyncGenerator[tuple[MessageReader, MessageWriter]]:
-    """Have the SDK speak over two descriptors of any kind, or one twice; they stay the caller's to close."""
-    async with line_streams(fd_in, fd_out) as (lines, writer):
-        yield MessageReader(lines), MessageWriter(writer)
 
 
 class MessageReader(Closable):

@@ -42,6 +42,7 @@ def test_what_can_be_named_is_told_with_what_it_is_the_newest_first(shell: Shell
     assert _answer(shell, "wait", "") == [[waiting, "fleet, running"], [failed, "fleet, failed"]]
     assert _answer(shell, "cancel", "") == [[waiting, "fleet, running"], [idle, "Agent 0, pending"]]
     assert _answer(shell, "resume", "") == [[failed, "fleet, failed"], [hunter, "Agent 0, failed"]]
+    assert _answer(shell, "logs", "") == [[idle, "Agent 0, pending"], [hunter, "Agent 0, failed"]]
     assert _answer(shell, "logs", hunter[:9]) == [[hunter, "Agent 0, failed"]]
     assert _answer(shell, "logs", hunter, "--attempt", "") == [["1", "it broke"]]
     assert len(_answer(shell, "inspect", "")) == 4

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 
 from meshfleet.ledger.files import Identity
 from meshfleet.ledger.journal import SECTOR
-from tests.ledger.crashes import Died
+from tests.ledger.crashes import NOT_CARRIED_OUT, Died
 from tests.ledger.watched_files import Step, UnsyncedFiles, WatchedFiles
 
 MOST_COMBINED: Final = 6
@@ -362,7 +362,7 @@ class RecordingFiles(WatchedFiles):
             self.steps += 1
             if self.dies_before is not None and self.steps >= self.dies_before:
                 raise Died
-        result: Any = None if name in {"sync", "sync_folder"} else step(*args)
+        result: Any = None if name in NOT_CARRIED_OUT else step(*args)
         if name in {"open_existing", "open_to_write", "create"}:
             self._open.add(result)
         elif name == "close":

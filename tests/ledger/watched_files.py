@@ -24,6 +24,9 @@ class WatchedFiles(Files):
 class UnsyncedFiles(Files):
     """File operations that don't wait for the disk: what a sync changes, no other process can see."""
 
+    def begin_sync(self, fd: int, offset: int) -> None:
+        pass
+
     def sync(self, fd: int) -> None:
         pass
 

@@ -125,6 +125,14 @@ class Files:
         """Cut the file to `size` bytes."""
         os.ftruncate(fd, size)
 
+    def begin_sync(self, fd: int, offset: int) -> None:
+        """Have the disk begin to write the page around an offset, and don't wait; where that can't be, do nothing.
+
+        Linux writes pages that are said not to be needed any more, and keeps one of which only a part was named.
+        """
+        if sys.platform == "linux":
+            os.posix_fadvise(fd, offset, 1, os.POSIX_FADV_DONTNEED)
+
     def sync(self, fd: int) -> None:
         """Return once the file's content is on the disk."""
         if sys.platform == "darwin":

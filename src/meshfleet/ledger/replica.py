@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 from zlib import crc32
@@ -142,6 +143,12 @@ class Replica:
         self.state.apply(operations)
         self.seq += 1
         self.offset += len(line)
+
+    def begin_sync(self) -> None:
+        """Have the disk begin to write the last transaction, while there is something else to do; never fails."""
+        if self._journal_fd is not None:
+            with suppress(OSError):
+                self.files.begin_sync(self._journal_fd, self.offset - 1)
 
     def sync(self) -> None:
         """Return once everything taken in is on the disk.

@@ -129,14 +129,19 @@ class Ledger:
             transaction, result = self._run(rule)
             self._lock.let_others_go_on()
             # a rule that finds done what it was to do says so, and whoever did it may have died before its sync
-            if self._durability is Durability.POWER and (transaction.operations or not self._replica.is_on_the_disk):
-                self._replica.sync()
+            waits = self._durability is Durability.POWER and (
+                bool(transaction.operations) or not self._replica.is_on_the_disk
+            )
+            if waits:
+                self._replica.begin_sync()
             if transaction.operations:
                 self._compactor.written()
+            if transaction.events:
+                self.events.append_all(transaction.events)
+            if waits:
+                self._replica.sync()
         if transaction.operations:
             self._belfry.ring_for(transaction.operations)
-        if transaction.events:
-            self.events.append_all(transaction.events)
         return result
 
     def compact(self, *, gently: bool = False) -> bool:

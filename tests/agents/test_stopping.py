@@ -106,7 +106,8 @@ async def test_a_deaf_one_left_behind_by_a_run_that_has_ended_is_found_by_its_ma
 
 
 async def test_descendants_without_the_marker_are_found_while_their_parent_lives() -> None:
-    script = "env -i PATH=$PATH setsid sleep 60 & echo $!; wait"
+    # the parent outlives its child, so that it is there to be asked whoever was asked first
+    script = "env -i PATH=$PATH setsid sleep 60 & echo $!; wait; exec sleep 60"
     with shell(script, MESHFLEET_ATTEMPT=MARKER) as (_, child_pid):
         eventually(lambda: b"sleep" in Path(f"/proc/{child_pid}/cmdline").read_bytes(), "sleep has replaced its shell")
         child = identify(child_pid)

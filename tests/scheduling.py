@@ -23,6 +23,7 @@ SINGLY: Final = frozenset(
         "tests/cli/test_demo.py",
         "tests/ledger/test_crash_points.py",
         "tests/ledger/test_power_cuts.py",
+        "tests/server/test_inspector.py",
         "tests/test_setup_opencode.py",
     }
 )

@@ -33,12 +33,22 @@ class McpClient(Protocol):
 
 async def run_session(client: McpClient) -> None:
     """Follow the script from beginning to end."""
+    await get_to_know(client)
+    await have_a_fleet_work(client)
+
+
+async def get_to_know(client: McpClient) -> None:
+    """The part of the script that starts nothing."""
     await greet(client)
     await look_at_tools(client)
+    await fill_in_a_prompt(client)
+
+
+async def have_a_fleet_work(client: McpClient) -> None:
+    """The part of the script that is about a fleet."""
     fleet_id, agent_ids = await spawn(client)
     await talk(client, fleet_id, agent_ids)
     await look_at_resources(client, fleet_id, agent_ids)
-    await fill_in_a_prompt(client)
 
 
 async def greet(client: McpClient) -> None:

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import subprocess
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,13 +17,15 @@ from mcp import StdioServerParameters
 from mcp.client import Client
 
 from tests.agents.fake_runtime import install
-from tests.server.scripted_session import run_session
+from tests.server.scripted_session import McpClient, get_to_know, have_a_fleet_work, run_session
 from tests.server.serving import PATIENCE_S, SERVE, environ_for
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
+Part = Callable[[McpClient], Awaitable[None]]
 
 INSPECTOR: Final = Path(__file__).parents[2] / ".tools/inspector/node_modules/.bin/mcp-inspector"
 LONGEST_CALL_S: Final = 60
@@ -142,9 +145,10 @@ async def test_the_python_sdk_s_client_follows_the_script(environ: dict[str, str
             await run_session(SdkClient(client))
 
 
-async def test_the_inspector_s_command_line_follows_the_script(environ: dict[str, str]) -> None:
+@pytest.mark.parametrize("part", [get_to_know, have_a_fleet_work])
+async def test_the_inspector_s_command_line_follows_the_script(environ: dict[str, str], part: Part) -> None:
     assert INSPECTOR.exists(), "there is no MCP Inspector; run make setup"
-    await run_session(InspectorClient(environ))
+    await part(InspectorClient(environ))
 
 
 def _on_the_wire(value: BaseModel) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shlex
 import shutil
 import signal
@@ -147,6 +148,33 @@ def test_it_ends_when_its_terminal_is_closed(terminal: Terminal, ledger_file: Pa
     while psutil.pid_exists(pid) and time.monotonic() < end:
         time.sleep(0.05)
     assert not psutil.pid_exists(pid)
+
+
+def test_it_ends_when_a_terminal_is_gone_that_tells_nobody(ledger_file: Path) -> None:
+    write_mesh(ledger_file)
+    ours, its = os.openpty()
+    termios.tcsetwinsize(its, (24, 80))
+    environ = {**os.environ, "MESHFLEET_DATA_FILE": str(ledger_file), "TERM": "xterm"}
+    # in a session of its own, of which this is not the terminal: no signal comes when it goes
+    dashboard = subprocess.Popen(
+        [sys.executable, "-P", "-m", "meshfleet", "dashboard"],
+        env=environ,
+        stdin=its,
+        stdout=its,
+        stderr=its,
+        start_new_session=True,
+    )
+    os.close(its)
+    drawn = b""
+    while b"Reviewer" not in drawn:
+        assert select.select([ours], [], [], PATIENCE_S)[0], drawn
+        drawn += os.read(ours, 65_536)
+    os.close(ours)
+    try:
+        assert dashboard.wait(PATIENCE_S) == 128 + signal.SIGHUP
+    finally:
+        dashboard.kill()
+        dashboard.wait(PATIENCE_S)
 
 
 def test_ctrl_z_gives_the_terminal_back_until_it_goes_on(terminal: Terminal, ledger_file: Path, tmp_path: Path) -> None:

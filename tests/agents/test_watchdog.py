@@ -176,7 +176,24 @@ async def test_an_agent_that_is_silent_and_idle_is_stalled_and_tried_again(
     assert await settled(ledger, fleet_id, supervisor) == "complete"
 
 
-async def test_one_that_speaks_now_and_then_is_never_stalled_nor_is_any_where_that_is_switched_off(
+async def test_one_that_speaks_now_and_then_is_never_stalled(
+    supervisor: Supervisor, ledger: Ledger, settings: Settings, tmp_path: Path, clock: Clock
+) -> None:
+    fleet_id, (agent_id,) = spawn(ledger, tmp_path, "begin\nsay working\nhang")
+    await look_until(lambda: has_said(settings, agent_id, "working"), supervisor)
+    events = settings.runs_dir / agent_id / "1" / "events.ndjson"
+    for number in range(20):
+        with events.open("a") as file:
+            file.write(f'{{"type": "text", "part": {{"text": "{number}"}}}}\n')
+        clock.leap(1_000)
+        await supervisor.look()
+        await supervisor.look()
+    assert "stopping" not in attempt_row(ledger, agent_id)
+    cancel(ledger, fleet_id=fleet_id)
+    await settled(ledger, fleet_id, supervisor)
+
+
+async def test_none_is_stalled_where_that_is_switched_off(
     ledger: Ledger, settings: Settings, tmp_path: Path, fake_opencode: Path, clock: Clock
 ) -> None:
     never = replace(settings, agent_stall_ms=0)
@@ -185,15 +202,6 @@ async def test_one_that_speaks_now_and_then_is_never_stalled_nor_is_any_where_th
         await look_until(lambda: has_said(settings, agent_id, "working"), supervisor)
         for _ in range(20):
             clock.leap(1_000)
-            await supervisor.look()
-        assert "stopping" not in attempt_row(ledger, agent_id)
-        supervisor._settings = settings
-        events = settings.runs_dir / agent_id / "1" / "events.ndjson"
-        for number in range(20):
-            with events.open("a") as file:
-                file.write(f'{{"type": "text", "part": {{"text": "{number}"}}}}\n')
-            clock.leap(1_000)
-            await supervisor.look()
             await supervisor.look()
         assert "stopping" not in attempt_row(ledger, agent_id)
         cancel(ledger, fleet_id=fleet_id)

@@ -17,6 +17,8 @@ from meshfleet.model import Reason, Row, attempt_key
 
 LAST_BREATH_S: Final = 5.0
 """How long a shell parent that has written its child's exit status takes to end, at the most."""
+CHUNKS_A_LOOK: Final = 2
+"""How many chunks of what it prints are read at one look."""
 
 
 class Remains(Enum):
@@ -106,6 +108,10 @@ class Attempt:
             except OSError:
                 continue
         return total
+
+    def read_on(self) -> bool:
+        """Take in more of what it prints, so much that no other is kept waiting; True when there is more."""
+        return all(self.stream.advance() for _ in range(CHUNKS_A_LOOK))
 
     def outcome(self) -> Outcome:
         """What it came to, now that it has ended and all it said was read."""

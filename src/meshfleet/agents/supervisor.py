@@ -1,4 +1,4 @@
-"""The supervisor: starts the agents it is responsible for, watches their processes and settles what they came to.
+"""The supervisor: starts the agents it is responsible for, has them watched and settles what they came to.
 
 Only a top-level server runs one, and a command that starts agents where no server does. It keeps nothing that it
 could not read again from the ledger and the run folders, so that another can go on where it stops; agents outlive it.
@@ -22,35 +22,32 @@ from anyio import to_thread
 from meshfleet.agents.admission import Admission
 from meshfleet.agents.adoption import take_up
 from meshfleet.agents.attempt import Attempt, Remains
-from meshfleet.agents.census import Registry, take_census
+from meshfleet.agents.census import Registry
 from meshfleet.agents.housekeeping import prune_runs
 from meshfleet.agents.launch import clear_scratch
 from meshfleet.agents.opencode import find_opencode
-from meshfleet.agents.process import boot_id, current_identity, is_same_process
+from meshfleet.agents.process import boot_id, current_identity
 from meshfleet.agents.standing import is_alive
 from meshfleet.agents.starting import Starter
 from meshfleet.agents.stopping import ended, stop_attempt
-from meshfleet.agents.stream import EventStream
 from meshfleet.agents.v090 import gone_agents
+from meshfleet.agents.watchdog import Finding, Watchdog
 from meshfleet.errors import Conflict, MeshfleetError, NotFound
-from meshfleet.ledger import Ledger, View
+from meshfleet.ledger import Ledger
 from meshfleet.mesh.budgets import over_budget
 from meshfleet.mesh.cancelling import stop_over_budget
 from meshfleet.mesh.lifecycle import AT_WORK, note_stop
 from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.supervision import (
-    Progress,
     adopt,
     attempts_of,
     interrupt,
-    note_progress,
     running_agents,
     stops_of,
     supervisors_at_work,
-    time_limit_ms,
     unsupervised,
 )
-from meshfleet.model import AgentStatus, Reason, SupervisorRow, attempt_key, now_ms
+from meshfleet.model import AgentStatus, SupervisorRow, attempt_key, now_ms
 from meshfleet.settings import Settings
 
 if TYPE_CHECKING:
@@ -67,14 +64,12 @@ CHECK_INTERVAL_S: Final = 5.0
 HEARTBEAT_INTERVAL_S: Final = 60.0
 """How often the event log is told how many agents are at work, as long as that changes."""
 TIDY_INTERVAL_S: Final = 60 * 60.0
-CHUNKS_A_LOOK: Final = 2
-"""How many chunks of an agent's event stream are read at one look."""
 NEWBORN_MS: Final = 2_000
 """How long an attempt of a dead supervisor may have no process before it is taken to have none."""
 
 
 class Supervisor:
-    """Starts, watches, stops and settles attempts of agents, and adopts those whose supervisor is gone.
+    """Starts, stops and settles attempts of agents, and adopts those whose supervisor is gone.
 
     Args:
         ledger: Where agents and attempts are rows.
@@ -116,6 +111,7 @@ class Supervisor:
         self.row: SupervisorRow = {"pid": own.pid, "start_time": own.start_time, "boot_id": boot_id()}
         self._admission = admission or Admission()
         self._starter = Starter(ledger, settings, environ, self.row, self._admission, clock, wall)
+        self._watchdog = Watchdog(ledger, settings, clock, wall)
 
     def require_opencode(self) -> Path:
         """The OpenCode program agents run.
@@ -251,77 +247,15 @@ class Supervisor:
 
     async def _read(self) -> None:
         """Read what running agents print, and stop those that ran too long, wrote too much or used too much."""
-        await to_thread.run_sync(self._read_all)
-        limits = self._ledger.read(self._limits)
-        for attempt in self._running():
-            limit_ms = limits.get(attempt.agent["fleet_id"])
-            if limit_ms is not None and self._clock() >= attempt.started + limit_ms / 1000:
-                why = f"it ran longer than the {limit_ms} ms it may, and was stopped"
-                await self._stop(attempt, Reason.TIMEOUT, why)
-            elif attempt.written_bytes() > self._settings.max_output_bytes:
-                most = self._settings.max_output_bytes
-                why = f"it wrote more than {most} bytes, and was stopped (MESHFLEET_MAX_OUTPUT_BYTES)"
-                await self._stop(attempt, Reason.BUDGET, why)
+        for finding in await to_thread.run_sync(self._watchdog.read, self._attempts.values()):
+            await self._stop(finding)
         for fleet_id, excess in await to_thread.run_sync(over_budget, self._ledger):
             await to_thread.run_sync(stop_over_budget, self._ledger, fleet_id, excess)
 
-    def _running(self) -> list[Attempt]:
-        return [one for one in self._attempts.values() if one.is_running and one.remains is Remains.UNKNOWN]
-
-    def _read_all(self) -> None:
-        now = self._clock()
-        for attempt in [one for one in self._attempts.values() if one.is_running]:
-            attempt.activity.see_written(now, attempt.written_bytes())
-            _read_on(attempt.stream)
-        self._note_progress()
-
-    def _limits(self, view: View) -> dict[str, int | None]:
-        fleets = {attempt.agent["fleet_id"] for attempt in self._attempts.values()}
-        return {fleet_id: time_limit_ms(view, fleet_id, self._settings.agent_timeout_ms) for fleet_id in fleets}
-
     async def _check(self) -> None:
-        """The watchdog: stop those that do nothing any more."""
-        await to_thread.run_sync(self._see_processes)
-        stall_s = self._settings.agent_stall_ms / 1000
-        for attempt in self._running() if stall_s else ():
-            if attempt.activity.was_idle_for(stall_s, self._clock()):
-                why = f"it said and did nothing for {stall_s:.0f} s, and was stopped (MESHFLEET_AGENT_STALL_MS)"
-                await self._stop(attempt, Reason.STALL, why)
-
-    def _see_processes(self) -> None:
-        running = [one for one in self._attempts.values() if one.is_running]
-        if not running:
-            return
-        census, now = take_census(with_markers=False), self._clock()
-        for attempt in running:
-            if attempt.leader is None:
-                continue
-            if not is_same_process(attempt.leader):
-                # whatever was to tell that it has ended did not
-                attempt.is_over = True
-                continue
-            # one that was just adopted may have written all the time
-            attempt.activity.see_written(now, attempt.written_bytes())
-            entries = census.entries_below(attempt.leader)
-            attempt.activity.see_processes(now, entries, self._settings.agent_stall_ms / 1000)
-
-    def _note_progress(self) -> None:
-        """Have the ledger say how far running attempts have come, where that has changed."""
-        changed, marks = [], []
-        for attempt in self._running():
-            report = attempt.stream.report
-            since = attempt.activity.silent_since(self._clock())
-            silent_since = None if since is None else self._wall() - round((self._clock() - since) * 1000)
-            # what is compared is since when by the clock, for the time of day is rounded
-            mark = (report.session_id, report.tokens["total"], since)
-            if mark != attempt.noted:
-                tokens = report.tokens.copy()
-                about = (attempt.agent["id"], attempt.number, report.session_id)
-                changed.append(Progress(*about, tokens, report.cost, silent_since))
-                marks.append((attempt, mark))
-        note_progress(self._ledger, changed)
-        for attempt, mark in marks:
-            attempt.noted = mark
+        """Look at the processes of running agents, and stop those that do nothing any more."""
+        for finding in await to_thread.run_sync(self._watchdog.look, self._attempts.values()):
+            await self._stop(finding)
 
     # -- stopping and settling --------------------------------------------------------------------------------------
 
@@ -335,12 +269,13 @@ class Supervisor:
                 self._end_whole(attempt)
         self._seen_seq = seq
 
-    async def _stop(self, attempt: Attempt, reason: Reason, why: str) -> None:
-        if not attempt.is_ending(self._clock()):
+    async def _stop(self, finding: Finding) -> None:
+        if not finding.attempt.is_ending(self._clock()):
             # what has ended meanwhile is settled as what it came to
-            await self._going_on(f"stop {attempt.marker}", partial(self._stop_noted, attempt, reason, why))
+            await self._going_on(f"stop {finding.attempt.marker}", partial(self._stop_noted, finding))
 
-    async def _stop_noted(self, attempt: Attempt, reason: Reason, why: str) -> None:
+    async def _stop_noted(self, finding: Finding) -> None:
+        attempt, reason, why = finding
         await to_thread.run_sync(note_stop, self._ledger, attempt.agent["id"], attempt.number, reason, why)
         self._end_whole(attempt)
 
@@ -369,7 +304,7 @@ class Supervisor:
             await to_thread.run_sync(self._starter.record, attempt, attempt.leader)
         if attempt.is_running or attempt.remains is Remains.STOPPING:
             return
-        if await to_thread.run_sync(_read_on, attempt.stream):
+        if await to_thread.run_sync(attempt.read_on):
             self._woken.set()
             return
         outcome = await to_thread.run_sync(attempt.outcome)
@@ -403,8 +338,3 @@ class Supervisor:
     async def _tidy(self) -> None:
         settings = self._settings
         await to_thread.run_sync(prune_runs, self._ledger, settings.runs_dir, settings.keep_runs_days, self._wall())
-
-
-def _read_on(stream: EventStream) -> bool:
-    """Read on, so much at a time that no agent keeps the others waiting; True when there is more."""
-    return all(stream.advance() for _ in range(CHUNKS_A_LOOK))

@@ -20,10 +20,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Final
 
-from benchmark.serving import Server, environment, kill_all_of
+from benchmark.serving import environment, kill_all_of
 from benchmark.soak_faults import install, prompt_of, starts_in
+from benchmark.soak_server import Asked, Server
 from benchmark.soak_watch import Events, Watch, wrong_in_rows, wrong_with_starts
 from meshfleet.errors import Conflict
 from meshfleet.ledger import Ledger, View
@@ -72,19 +73,6 @@ class Plan:
     seconds: float = 120.0
     timeout_ms: int = 9_000
     most_tries: int = 4
-
-
-@dataclass(slots=True)
-class Asked:
-    """A fleet that is asked of one server after the other until one has answered, under one idempotency key.
-
-    Attributes:
-        arguments: Of spawn_fleet.
-        server: Which was asked last.
-    """
-
-    arguments: dict[str, Any]
-    server: Server | None = None
 
 
 @dataclass(slots=True)
@@ -145,7 +133,7 @@ class Soak:
         self._ledger = Ledger(self._data_file, durability=Durability.PROCESS, lock_timeout_ms=30_000)
         self._watch = Watch(self._ledger, MOST_RUNNING)
         self._servers: list[Server] = []
-        self._asked: dict[str, Asked] = {}
+        self._asked: list[Asked] = []
         self.toll = Toll()
 
     def run(self) -> Toll:
@@ -204,7 +192,7 @@ class Soak:
 
     def _look(self) -> None:
         self._watch.look()
-        for server in [each for each in self._servers if each.has_ended()]:
+        for server in [each for each in self._servers if not each.hear()]:
             self.toll.wrong.append(f"a server ended by itself, with {server.leave()}")
             self._servers.remove(server)
 
@@ -239,7 +227,7 @@ class Soak:
         while time.monotonic() < deadline:
             pids = self._ledger.read(starting)
             for server in self._servers:
-                if server.process.pid in pids:
+                if server.pid in pids:
                     return server
         return None
 
@@ -259,7 +247,7 @@ class Soak:
         if self._chance.random() < 0.4:
             agents = [{"role": role, "prompt": prompt} for role, prompt in specs]
             key = f"fleet-{len(self._asked)}"
-            self._asked[key] = Asked({"agents": agents, "max_attempts": tries, "idempotency_key": key})
+            self._asked.append(Asked({"agents": agents, "max_attempts": tries, "idempotency_key": key}))
             self.toll.did["fleets asked of servers"] += 1
         else:
             self._write_fleet([AgentSpec(role, prompt) for role, prompt in specs], tries)
@@ -280,14 +268,12 @@ class Soak:
 
     def _ask(self) -> bool:
         """Ask for the fleets that nobody has answered for; False once all are there."""
-        unanswered = [
-            (key, asked) for key, asked in self._asked.items() if not (asked.server and key in asked.server.answers)
-        ]
-        for key, asked in unanswered:
+        unanswered = [asked for asked in self._asked if asked.answer is None]
+        for asked in unanswered:
             if self._servers and asked.server not in self._servers:
                 self.toll.did["fleets asked once more"] += asked.server is not None
                 asked.server = self._chance.choice(self._servers)
-                asked.server.ask(key, "spawn_fleet", **asked.arguments)
+                asked.call_id = asked.server.ask("spawn_fleet", **asked.arguments)
         return bool(unanswered)
 
     def _cancel(self) -> None:
@@ -299,7 +285,7 @@ class Soak:
         else:
             return
         if self._servers and self._chance.random() < 0.5:
-            self._chance.choice(self._servers).ask("cancel", "cancel", **named)
+            self._chance.choice(self._servers).ask("cancel", **named)
         else:
             cancel(self._ledger, **named)
         self.toll.did["cancels"] += 1
@@ -310,7 +296,7 @@ class Soak:
             return
         agent_id, fresh = self._chance.choice(ended), self._chance.random() < 0.5
         if self._servers and self._chance.random() < 0.5:
-            self._chance.choice(self._servers).ask("resume", "resume", agent_id=agent_id, fresh=fresh)
+            self._chance.choice(self._servers).ask("resume", agent_id=agent_id, fresh=fresh)
         else:
             # its fleet may be over its budget, or somebody else was first
             with suppress(Conflict):
@@ -353,10 +339,8 @@ class Soak:
             toll.wrong.append(f"meshfleet verify: {verified.stdout}{verified.stderr}")
 
     def _refusals(self) -> list[str]:
-        answers = [asked.server.answers.get(key) for key, asked in self._asked.items() if asked.server]
-        return [
-            str(answer) for answer in answers if answer is None or answer.get("result", {}).get("isError") is not False
-        ]
+        answers = [asked.answer or {} for asked in self._asked if asked.server]
+        return [str(answer) for answer in answers if answer.get("result", {}).get("isError") is not False]
 
     def _clear_up(self) -> None:
         for server in self._servers:

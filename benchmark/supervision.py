@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import psutil
 
-from benchmark.serving import SLEEPER, Server, environment, kill_all_of
+from benchmark.over_stdio.session import Session, Subject, housed, used_by
+from benchmark.serving import SERVE
 from meshfleet.ledger import Ledger
 from meshfleet.mesh.fleets import create_fleet
 from meshfleet.mesh.specs import AgentSpec
@@ -52,40 +53,18 @@ class Supervising:
 
 def measure_supervision(agents: int, seconds: float) -> Supervising:
     """Start two servers, have one of them run so many sleeping agents, and see what both use."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        idle, busy = (_serve(folder / which, agents) for which in ("idle", "busy"))
-        try:
-            _run_agents(folder / "busy" / "agent-mesh.json", agents, folder)
-            time.sleep(SETTLING_S)
-            return Supervising(agents, *_costs(seconds, idle, busy))
-        finally:
-            for which, server in (("idle", idle), ("busy", busy)):
-                server.kill()
-                kill_all_of(folder / which / "agent-mesh.json")
+    subject = Subject("meshfleet", SERVE)
+    with housed(subject) as idle, housed(subject) as busy:
+        servers = [house.start(MESHFLEET_MAX_RUNNING=str(agents)) for house in (idle, busy)]
+        _run_agents(busy.data_file, agents)
+        time.sleep(SETTLING_S)
+        return Supervising(agents, *_costs(seconds, servers))
 
 
-def _serve(folder: Path, most_running: int) -> Server:
-    folder.mkdir()
-    program = folder / "opencode"
-    program.write_text(SLEEPER)
-    program.chmod(0o755)
-    limits = {
-        "MESHFLEET_MAX_RUNNING": str(most_running),
-        "MESHFLEET_START_STAGGER_MS": "0",
-        "MESHFLEET_SSE_PORT": "0",
-    }
-    server = Server(
-        environment(folder, program, folder / "agent-mesh.json", **limits), folder, folder / "complaints.log"
-    )
-    server.greet()
-    return server
-
-
-def _run_agents(data_file: Path, agents: int, cwd: Path) -> None:
+def _run_agents(data_file: Path, agents: int) -> None:
     ledger = Ledger(data_file, durability=Durability.PROCESS)
     try:
-        create_fleet(ledger, [AgentSpec("Sleeper", "sleep") for _ in range(agents)], cwd=str(cwd))
+        create_fleet(ledger, [AgentSpec("Sleeper", "sleep") for _ in range(agents)], cwd=str(data_file.parent))
         deadline = time.monotonic() + PATIENCE_S
         while (running := ledger.read(running_agents)) < agents:
             assert time.monotonic() < deadline, f"only {running} of {agents} agents run after {PATIENCE_S:.0f} s"
@@ -94,18 +73,13 @@ def _run_agents(data_file: Path, agents: int, cwd: Path) -> None:
         ledger.close()
 
 
-def _costs(seconds: float, *servers: Server) -> list[Cost]:
-    processes = [psutil.Process(server.process.pid) for server in servers]
-    before = [_used(process) for process in processes]
+def _costs(seconds: float, servers: Sequence[Session]) -> list[Cost]:
+    processes = [psutil.Process(server.client.process.pid) for server in servers]
+    before = [used_by([process]) for process in processes]
     began = time.monotonic()
     time.sleep(seconds)
     passed = time.monotonic() - began
     return [
-        Cost((_used(process) - used) / passed, process.memory_info().rss)
+        Cost((used_by([process]) - used) / passed, process.memory_info().rss)
         for process, used in zip(processes, before, strict=True)
     ]
-
-
-def _used(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)

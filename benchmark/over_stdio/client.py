@@ -23,6 +23,7 @@ HELLO: Final = {
     "capabilities": {},
     "clientInfo": {"name": "benchmark", "version": "1"},
 }
+_GREETED: Final = b'{"jsonrpc":"2.0","method":"notifications/initialized"}\n'
 _ANSWER: Final = re.compile(rb'\{(?:"jsonrpc": ?"2\.0", ?)?(?:"id": ?"?\w+"?, ?)?"(?:result|error)"')
 """How nearly all answers begin; of other lines it takes a look at the whole to tell."""
 
@@ -90,8 +91,12 @@ class Client:
     def greet(self) -> dict[str, Any]:
         """Shake hands; returns the server's side of it."""
         answer = self.ask("initialize", HELLO)
-        self.write(_line({"jsonrpc": "2.0", "method": "notifications/initialized"}))
+        self.write(_GREETED)
         return answer
+
+    def hail(self) -> None:
+        """Shake hands, and do not wait for the server's side of it, which is the first answer."""
+        self.write(self.request("initialize", HELLO) + _GREETED)
 
     def ask(self, method: str, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """What a method returns.
@@ -105,6 +110,11 @@ class Client:
     def call(self, tool: str, /, **arguments: Any) -> dict[str, Any]:
         """The object a tool returns; raises as `ask` does, also for a result that is an error."""
         return object_in(self.run([self.request_of(tool, **arguments)]).answers[0])
+
+    def post(self, tool: str, /, **arguments: Any) -> int:
+        """Call a tool, and do not wait for what it returns; returns the id that the answer will have. Raises Dead."""
+        self.write(self.request_of(tool, **arguments))
+        return self._count
 
     def request(self, method: str, params: Mapping[str, Any]) -> bytes:
         """The line of a request, with an id of its own."""
@@ -144,12 +154,7 @@ class Client:
 
     def answer(self) -> bytes:
         """The next answer; raises Dead."""
-        deadline = time.monotonic() + PATIENCE_S
-        while True:
-            line = self.answer_so_far()
-            if line is not None:
-                return line
-            self._wait(self._out, select.POLLIN, deadline)
+        return self._answer_by(time.monotonic() + PATIENCE_S)
 
     def answer_so_far(self) -> bytes | None:
         """The next answer if it is there by now; raises Dead."""
@@ -163,25 +168,49 @@ class Client:
                 self._decline(message)
         return None
 
-    def leave(self) -> None:
-        """Close its input, as a client that ends does; one that does not end by that is killed."""
-        if self.process.stdin is not None:
-            with suppress(OSError):
-                self.process.stdin.close()
-            # or communicate would close it once more
-            self.process.stdin = None
-        with suppress(subprocess.TimeoutExpired):
-            self.process.communicate(timeout=LEAVING_S)
-        self.kill()
+    def leave(self, patience_s: float = LEAVING_S) -> list[bytes]:
+        """Close its input, as a client that ends does; one that does not end by that is killed.
 
-    def kill(self) -> None:
-        """End it at once, and give back what it held."""
+        Args:
+            patience_s: How long it may take to end, in seconds.
+
+        Returns:
+            The answers that nobody has read.
+        """
+        assert self.process.stdin is not None
+        with suppress(OSError):
+            self.process.stdin.close()
+        # what the number stands for next is nobody's to write to
+        self._in = -1
+        answers, deadline = [], time.monotonic() + patience_s
+        with suppress(Dead):
+            while True:
+                answers.append(self._answer_by(deadline))
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(max(0.0, deadline - time.monotonic()))
+        return answers + self.kill()
+
+    def kill(self) -> list[bytes]:
+        """End it at once, and give back what it held; returns the answers that nobody has read."""
         self.process.kill()
         self.process.wait()
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        answers = []
+        with suppress(Dead):
+            while not self.process.stdout.closed and (line := self.answer_so_far()) is not None:
+                answers.append(line)
         for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
+            with suppress(OSError):
+                pipe.close()
+        return answers
+
+    def _answer_by(self, deadline: float) -> bytes:
+        while True:
+            line = self.answer_so_far()
+            if line is not None:
+                return line
+            self._wait(self._out, select.POLLIN, deadline)
 
     def _decline(self, message: dict[str, Any]) -> None:
         """A request of the server's: nothing is offered here."""

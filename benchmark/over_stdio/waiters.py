@@ -76,8 +76,7 @@ class _Waiter:
 
     def wait(self) -> None:
         """Ask, and do not wait for the answer."""
-        client = self.session.client
-        client.write(client.request_of("wait_for_messages", agent_id=self.agent_id, timeout_ms=WAIT_MS))
+        self.session.client.post("wait_for_messages", agent_id=self.agent_id, timeout_ms=WAIT_MS)
 
     def settle(self, answer: bytes) -> None:
         """Acknowledge what it was told of."""

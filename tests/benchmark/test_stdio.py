@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +17,9 @@ from benchmark.over_stdio import client
 from benchmark.over_stdio.client import Client, Dead
 from benchmark.over_stdio.compare import QUICK, compare
 from benchmark.over_stdio.rows import ROWS
-from benchmark.over_stdio.session import Subject
+from benchmark.over_stdio.session import House, Subject
 from benchmark.over_stdio.sheet import Sheet, percentile
+from tests.agents.agents_helpers import eventually
 
 SCRIPT: Final = Path(stdio.__file__)
 FAKE: Final = (sys.executable, str(Path(__file__).with_name("fake_mesh.py")))
@@ -105,6 +107,35 @@ def test_a_server_that_reads_nothing_is_given_up(tmp_path: Path, monkeypatch: py
             server.write(b"x" * 2**20)
     finally:
         server.kill()
+
+
+@pytest.mark.parametrize("end", [Client.kill, Client.leave])
+def test_what_a_server_answered_before_its_end_is_still_heard(
+    end: Callable[[Client], list[bytes]], tmp_path: Path
+) -> None:
+    answers = [{"id": 1, "result": {}}, {"id": 2, "result": {}}]
+    script = f"print({chr(10).join(map(json.dumps, answers))!r}, flush=True)\nopen('said', 'w')\ninput()"
+    server = Client((sys.executable, "-c", script), {}, tmp_path, tmp_path / "errors.log")
+    eventually((tmp_path / "said").exists, "it has answered")
+    assert [json.loads(line) for line in end(server)] == answers
+    assert server.process.returncode == (-9 if end is Client.kill else 1)
+    assert server.kill() == []
+
+
+def test_what_is_asked_before_a_client_leaves_is_answered(tmp_path: Path) -> None:
+    house = House(Subject("fake", FAKE), tmp_path)
+    server = house.begin()
+    server.hail()
+    called = server.post("ping")
+    greeted, answered = map(json.loads, server.leave())
+    assert (greeted["result"]["serverInfo"]["name"], answered["id"]) == ("fake", called)
+    assert server.process.returncode == 0
+
+
+def test_a_server_that_does_not_end_by_itself_is_killed(tmp_path: Path) -> None:
+    server = Client(("sleep", "60"), {}, tmp_path, tmp_path / "errors.log")
+    assert server.leave(patience_s=0.1) == []
+    assert server.process.returncode == -9
 
 
 def test_a_percentile_is_a_time_that_was_measured() -> None:

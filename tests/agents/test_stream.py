@@ -74,7 +74,7 @@ def test_a_whole_run_is_reported(file: Path) -> None:
         "cache_write": 0,
     }
     assert report.cost == pytest.approx(0.00057)
-    assert (report.steps, report.tool_calls, report.failed_tool_calls, report.last_tool) == (2, 2, 1, "read")
+    assert (report.steps, report.tool_calls, report.last_tool) == (2, 2, "read")
     assert (report.finished, report.finish_reason, report.error) == (True, "stop", None)
     assert report.last_event_at == 1004
 

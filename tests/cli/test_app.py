@@ -19,7 +19,7 @@ from meshfleet.cli.app import app
 from meshfleet.cli.examples import EXAMPLES
 from meshfleet.cli.reference import commands, help_of
 from meshfleet.cli.serve import TYPED_BY_A_PERSON
-from meshfleet.cli.wording import counted, counted_rows, in_a_shell_s_words
+from meshfleet.cli.wording import counted_rows, in_a_shell_s_words
 
 LONGEST: Final = 60
 
@@ -90,7 +90,6 @@ def test_serve_in_a_terminal_says_what_it_waits_for_and_ctrl_d_ends_it(ledger_fi
 
 
 def test_counts_are_singular_for_one() -> None:
-    assert [counted(number, "inboxes") for number in (0, 1, 2)] == ["0 inboxes", "1 inbox", "2 inboxes"]
     assert counted_rows({"fleets": 1, "agents": 0, "capabilities": 1}) == "1 fleet, 1 capability"
     assert counted_rows({"fleets": 0}) == "no rows"
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from meshfleet.errors import Invalid
-from meshfleet.mesh.texts import LONGEST_NAME, checked_name, checked_text, shown
+from meshfleet.mesh.texts import LONGEST_NAME, checked_name, checked_text, counted, shown
 
 
 @pytest.mark.parametrize("character", ["x", "ü", "€", "😀"])
@@ -51,3 +51,8 @@ def test_a_wrong_value_is_shown_short_and_printable(text: str) -> None:
     assert len(shown(text)) < 90
     assert shown(text).isascii()
     assert shown(text).isprintable()
+
+
+def test_one_of_several_things_is_singular() -> None:
+    assert [counted(number, "agents") for number in (0, 1, 2)] == ["0 agents", "1 agent", "2 agents"]
+    assert [counted(number, "inboxes") for number in (0, 1, 2)] == ["0 inboxes", "1 inbox", "2 inboxes"]

@@ -67,9 +67,9 @@ class Admission:
         return round(sum(seen) / len(seen)) if seen else FIRST_GUESS
 
 
-def agents_that_fit(memory: Memory, size: int = FIRST_GUESS) -> int:
-    """How many agents of a size, in bytes, this much memory holds at once; one always may run."""
-    return max(1, int((memory.available - KEPT_FREE * memory.total) // size))
+def agents_that_fit(memory: Memory) -> int:
+    """How many agents this much memory holds at once, as long as none was seen; one always may run."""
+    return max(1, int((memory.available - KEPT_FREE * memory.total) // FIRST_GUESS))
 
 
 def read_memory() -> Memory:

@@ -29,7 +29,6 @@ class RunReport:
         cost: In US dollars, as OpenCode reckons it; 0 for a model it knows no price of.
         steps: Steps that ended.
         tool_calls: Tool calls that ended, failed ones among them.
-        failed_tool_calls: The failed ones; the model is told and usually tries something else.
         last_tool: The tool called last.
         error: The last error event, for a person.
         error_events: How many there were.
@@ -46,7 +45,6 @@ class RunReport:
     cost: float = 0.0
     steps: int = 0
     tool_calls: int = 0
-    failed_tool_calls: int = 0
     last_tool: str | None = None
     error: str | None = None
     error_events: int = 0
@@ -102,8 +100,6 @@ class RunReport:
     def _take_tool(self, part: dict[str, Any]) -> None:
         self.finished = False
         self.tool_calls += 1
-        if _object(part.get("state")).get("status") == "error":
-            self.failed_tool_calls += 1
         if isinstance(part.get("tool"), str):
             self.last_tool = part["tool"]
 

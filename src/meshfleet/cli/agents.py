@@ -16,13 +16,13 @@ from anyio import to_thread
 from meshfleet.agents.foreground import LOOK_S, Condition, is_left_alone, supervise_until, until
 from meshfleet.agents.output import MOST_PAGE_BYTES, Sight, compact, look_at, text_of
 from meshfleet.cli.output import Interrupted, complain, printable, say
-from meshfleet.cli.wording import counted
 from meshfleet.errors import MeshfleetError, Unavailable
 from meshfleet.ledger import Ledger, View
 from meshfleet.mesh import cancelling, resuming
 from meshfleet.mesh.fleets import require_fleet
 from meshfleet.mesh.lifecycle import AT_WORK, require_agent
 from meshfleet.mesh.overview import require_named
+from meshfleet.mesh.texts import counted
 from meshfleet.mesh.waiting import Endings, Until, endings_since
 from meshfleet.model import AgentStatus, FleetStatus, Row, attempt_key
 from meshfleet.settings import Settings

@@ -21,8 +21,9 @@ from meshfleet.cli.checks.machine import look_at_machine
 from meshfleet.cli.checks.opencode import look_at_opencode
 from meshfleet.cli.colours import coloured
 from meshfleet.cli.output import printable, say
-from meshfleet.cli.wording import counted, terminal_width
+from meshfleet.cli.wording import terminal_width
 from meshfleet.errors import Invalid
+from meshfleet.mesh.texts import counted
 from meshfleet.settings import Settings
 
 VERSION: Final = 1

@@ -12,7 +12,7 @@ from typing import Final
 from meshfleet.cli.asking import agreed
 from meshfleet.cli.output import complain, printable, say, write_out
 from meshfleet.cli.paths import named_file
-from meshfleet.cli.wording import counted, counted_rows, headed, terminal_width
+from meshfleet.cli.wording import counted_rows, headed, terminal_width
 from meshfleet.errors import Busy, MeshfleetError, NotFound
 from meshfleet.ledger import Ledger
 from meshfleet.ledger.exchange import read_exported, write_exported
@@ -20,6 +20,7 @@ from meshfleet.ledger.files import Files
 from meshfleet.ledger.repair import repair
 from meshfleet.ledger.salvage import Damage, salvage
 from meshfleet.ledger.state import State
+from meshfleet.mesh.texts import counted
 from meshfleet.mesh.verify import Report, Severity, verify
 from meshfleet.settings import Settings
 

@@ -27,9 +27,9 @@ from meshfleet.cli.tables import (
     tokens,
     words,
 )
-from meshfleet.cli.wording import counted
 from meshfleet.mesh.overview import AgentDetail, AgentSummary, FleetSummary, Metrics, Problem, Spread
 from meshfleet.mesh.overview.fields import whole
+from meshfleet.mesh.texts import counted
 from meshfleet.model import Row
 
 _URGENT_FIRST: Final = (

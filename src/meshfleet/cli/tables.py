@@ -169,9 +169,9 @@ def span(ms: int | None) -> Cell:
     return EMPTY if ms is None else Cell(str(ms), figures.duration(ms))
 
 
-def moment(ms: int | None, now: int, style: str = "") -> Cell:
+def moment(ms: int | None, now: int) -> Cell:
     """A time."""
-    return EMPTY if ms is None else Cell(figures.iso_time(ms), figures.clock(ms, now), style)
+    return EMPTY if ms is None else Cell(figures.iso_time(ms), figures.clock(ms, now))
 
 
 def print_parts(parts: Iterable[Part]) -> None:

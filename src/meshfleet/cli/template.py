@@ -17,8 +17,9 @@ from meshfleet.cli.helping import Command, Group
 from meshfleet.cli.output import printable, say
 from meshfleet.cli.parameters import Json, TemplateName, TemplateVersion
 from meshfleet.cli.paths import without_dots, working_folder
-from meshfleet.cli.wording import counted, fitted, terminal_width
+from meshfleet.cli.wording import fitted, terminal_width
 from meshfleet.errors import Invalid
+from meshfleet.mesh.texts import counted
 from meshfleet.settings import Settings
 
 if TYPE_CHECKING:

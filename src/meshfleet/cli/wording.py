@@ -9,8 +9,8 @@ import textwrap
 from collections.abc import Mapping
 from typing import Final
 
-_SINGULAR: Final = {"inboxes": "inbox", "capabilities": "capability"}
-"""Of those words that more than an s makes plural."""
+from meshfleet.mesh.texts import counted
+
 _CUT: Final = "..."
 _IN_A_SHELL: Final = {
     r"^file_path (.+) does not exist; name a file that does$": r"there is no file \1; name one that exists",
@@ -19,11 +19,6 @@ _IN_A_SHELL: Final = {
     r"\blist_fleet_templates lists them$": "meshfleet template list lists them",
 }
 """What refusals that name tools and their arguments become where there are commands; what a person gave is no part."""
-
-
-def counted(number: int, plural: str) -> str:
-    """A number of things, such as `1 agent` or `2 agents`."""
-    return f"{number} {_SINGULAR.get(plural, plural.removesuffix('s')) if number == 1 else plural}"
 
 
 def counted_rows(rows: Mapping[str, int]) -> str:

@@ -11,11 +11,12 @@ from functools import partial
 import anyio
 
 from meshfleet.agents.foreground import is_left_alone
-from meshfleet.dashboard.wording import counted, on_one_line
+from meshfleet.dashboard.wording import on_one_line
 from meshfleet.ledger import Ledger
 from meshfleet.mesh import cancelling, resuming
 from meshfleet.mesh.messages import Draft, send_message
 from meshfleet.mesh.templates import TemplateDraft, save_fleet_template, specs_of_fleet
+from meshfleet.mesh.texts import counted
 from meshfleet.model import ORCHESTRATOR
 
 

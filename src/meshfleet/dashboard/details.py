@@ -14,7 +14,6 @@ from meshfleet.dashboard.wording import (
     age,
     amount,
     clock,
-    counted,
     date_and_clock,
     legible,
     money,
@@ -24,6 +23,7 @@ from meshfleet.dashboard.wording import (
     size,
 )
 from meshfleet.mesh.overview import AgentDetail, Delivery, Trail
+from meshfleet.mesh.texts import counted
 
 Line = list[Piece]
 _NAME_WIDTH: Final = 14

@@ -16,10 +16,10 @@ from meshfleet.dashboard.lists.messages import MESSAGES
 from meshfleet.dashboard.lists.problems import PROBLEMS
 from meshfleet.dashboard.picture import Picture, Wanted
 from meshfleet.dashboard.processes import Sampler
-from meshfleet.dashboard.wording import counted
 from meshfleet.errors import Unavailable
 from meshfleet.ledger import Ledger
 from meshfleet.mesh.overview import FleetSummary
+from meshfleet.mesh.texts import counted
 
 MOST_MESSAGES: Final = 20
 

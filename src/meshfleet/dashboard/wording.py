@@ -110,8 +110,3 @@ def legible(text: str) -> str:
         return text
     text = _JOINERS.sub("", text.replace("\r\n", "\n").replace("\t", "    "))
     return "".join(char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in text)
-
-
-def counted(number: int, plural: str) -> str:
-    """A number of things: `1 agent`, `2 agents`."""
-    return f"{number} {plural.removesuffix('s') if number == 1 else plural}"

@@ -31,6 +31,8 @@ LARGEST_TEMPLATE: Final = 1_048_576 - 16_384
 """Bytes of a template's agents and description as JSON; what a file has beside them still fits into 1 MiB."""
 
 _AGENT_FIELDS: Final = ("role", "prompt", "agent", "start", "after", "wake")
+_KNOWN_SHOWN: Final = 80
+"""Characters of the versions there are that a refusal shows, the latest ones."""
 _HIGHEST: Final = "highest_version"
 """Field of a row that outlived a newer version of its name: the number of that one, never to be given again."""
 _DELETED: Final = "deleted_at"
@@ -310,8 +312,8 @@ def _require_version(view: View, name: str, version: int | None) -> Row:
     raise NotFound(f"version {shown(version)} of {shown(name)} does not exist; there are {_shortened(known)}")
 
 
-def _shortened(known: str, longest: int = 80) -> str:
-    return known if len(known) <= longest else f"... {known[-longest:].partition(' ')[2]}"
+def _shortened(known: str) -> str:
+    return known if len(known) <= _KNOWN_SHOWN else f"... {known[-_KNOWN_SHOWN:].partition(' ')[2]}"
 
 
 def _highest_version(view: View, name: str) -> int:

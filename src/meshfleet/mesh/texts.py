@@ -1,4 +1,4 @@
-"""What a text that comes from outside may hold; every rule that stores one asks here first."""
+"""What a text that comes from outside may hold, which every rule asks that stores one; and texts for a person."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ LONGEST_DESCRIPTION: Final = 1_000
 """Characters of a premade agent's description that its agents' rows keep."""
 LONGEST_PROMPT: Final = 4 * 1024 * 1024
 """Bytes of a prompt."""
+_SINGULAR: Final = {"inboxes": "inbox", "capabilities": "capability"}
+"""Of those words that more than an s makes plural."""
 _LISTED: Final = 5
 """Names that a sentence lists before it only counts the others."""
 _SHOWN: Final = 80
@@ -68,6 +70,11 @@ def listed(names: Sequence[str], separator: str = ", ") -> str:
     """The names for a person: the first of them, and how many more there are."""
     more = len(names) - _LISTED
     return separator.join([*names[:_LISTED], *([f"and {more} more"] if more > 0 else [])])
+
+
+def counted(number: int, plural: str) -> str:
+    """A number of things for a person: `1 agent`, `2 agents`."""
+    return f"{number} {_SINGULAR.get(plural, plural.removesuffix('s')) if number == 1 else plural}"
 
 
 def end_of(text: str, most: int, where: str) -> str:

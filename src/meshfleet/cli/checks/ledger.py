@@ -13,12 +13,13 @@ from rich.filesize import decimal
 
 from meshfleet.agents.standing import Gone
 from meshfleet.cli.checks.check import Check, failure, reason, refused, warning, well
-from meshfleet.cli.wording import counted, counted_rows
+from meshfleet.cli.wording import counted_rows
 from meshfleet.errors import Busy, MeshfleetError, NotFound
 from meshfleet.ledger import Ledger, View
 from meshfleet.ledger.lock import LedgerLock
 from meshfleet.mesh.health import ledger_bytes
 from meshfleet.mesh.lifecycle import AT_WORK
+from meshfleet.mesh.texts import counted
 from meshfleet.mesh.verify import Severity, verify
 from meshfleet.model import SCHEMA_VERSION, AgentStatus, Row
 from meshfleet.settings import Settings, beside

@@ -15,7 +15,7 @@ from rich.filesize import decimal
 
 from meshfleet.agents.admission import FIRST_GUESS, agents_that_fit, read_memory
 from meshfleet.cli.checks.check import Check, failure, reason, warning, well
-from meshfleet.cli.wording import counted
+from meshfleet.mesh.texts import counted
 from meshfleet.settings import Settings
 
 LEFT_BY_A_RUN: Final = 6_000_000

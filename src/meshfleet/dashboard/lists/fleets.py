@@ -23,9 +23,9 @@ def _status(fleet: FleetSummary, _: Moment) -> Shown:
     return state_piece(fleet.status)
 
 
-def agents_piece(fleet: FleetSummary, width: int = BAR_WIDTH) -> list[Piece]:
+def _agents(fleet: FleetSummary, _: Moment) -> list[Piece]:
     """A fleet's agents by state: as a bar, and how many of them are complete."""
-    return [*bar(fleet.agents, width), (f" {fleet.agents.get('complete', 0)}/{fleet.agent_count}", Tone.PLAIN)]
+    return [*bar(fleet.agents, BAR_WIDTH), (f" {fleet.agents.get('complete', 0)}/{fleet.agent_count}", Tone.PLAIN)]
 
 
 def _trouble(fleet: FleetSummary, _: Moment) -> Shown:
@@ -44,7 +44,7 @@ FLEETS: Final = Listing(
         Column(
             "AGENTS",
             BAR_WIDTH + 8,
-            lambda fleet, _: agents_piece(fleet),
+            _agents,
             lambda fleet, _: fleet.agent_count,
             right=True,
         ),

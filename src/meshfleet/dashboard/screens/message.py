@@ -11,7 +11,6 @@ from textual.containers import VerticalScroll
 from meshfleet.dashboard.deeds import BACK, COPY, DARK, HELP, QUIT, SEND, Deed, Subject
 from meshfleet.dashboard.details import lines_of_message
 from meshfleet.dashboard.listing import Moment
-from meshfleet.dashboard.lists.messages import name_of
 from meshfleet.dashboard.picture import Picture, Wanted
 from meshfleet.dashboard.screens.place import Place, bindings_of
 from meshfleet.dashboard.widgets.details import Details
@@ -43,14 +42,7 @@ class MessagePlace(Place):
     @property
     def subject(self) -> Subject | None:
         """Whoever sent it, to be answered."""
-        trail = self.picture.trail
-        if trail is None:
-            return None
-        sender = self.picture.agent_line(trail.from_agent_id)
-        if sender is None:
-            return Subject(trail.fleet_id, "the fleet")
-        name = name_of(trail.from_agent_id, trail.from_role)
-        return Subject(trail.fleet_id, name, sender.id, sender.id, name)
+        return self.sender_of(self.picture.trail)
 
     @property
     def copied(self) -> str | None:

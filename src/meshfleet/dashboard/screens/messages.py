@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from textual.binding import BindingType
 
 from meshfleet.dashboard.deeds import ALL, SEND, Deed, Subject
-from meshfleet.dashboard.lists.messages import MESSAGES, name_of
+from meshfleet.dashboard.lists.messages import MESSAGES
 from meshfleet.dashboard.picture import EVERY_MESSAGE, Picture, Wanted
 from meshfleet.dashboard.screens.list_place import ListPlace, list_deeds
 from meshfleet.dashboard.screens.place import bindings_of
@@ -43,14 +43,7 @@ class MessagesPlace(ListPlace):
     @property
     def subject(self) -> Subject | None:
         """Whoever sent the message under the cursor, to be answered."""
-        trail = self.current
-        if trail is None:
-            return None
-        sender = self.picture.agent_line(trail.from_agent_id)
-        if sender is None:
-            return Subject(trail.fleet_id, "the fleet")
-        name = name_of(trail.from_agent_id, trail.from_role)
-        return Subject(trail.fleet_id, name, sender.id, sender.id, name)
+        return self.sender_of(self.current)
 
     def rows_of(self, picture: Picture, fetched: Any) -> Sequence[Any]:
         """The messages of the fleet or the agent, or all."""

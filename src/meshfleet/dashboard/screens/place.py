@@ -27,6 +27,7 @@ from meshfleet.dashboard.deeds import (
     why_not,
 )
 from meshfleet.dashboard.listing import Moment
+from meshfleet.dashboard.lists.messages import name_of
 from meshfleet.dashboard.picture import Picture, Run, Wanted
 from meshfleet.dashboard.screens.confirm import Confirm
 from meshfleet.dashboard.screens.message_dialog import MessageDialog
@@ -36,6 +37,7 @@ from meshfleet.dashboard.widgets.fields import Field
 from meshfleet.dashboard.widgets.keybar import Key, KeyBar
 from meshfleet.dashboard.widgets.title import Title
 from meshfleet.dashboard.widgets.views import Views
+from meshfleet.mesh.overview import Trail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,6 +94,16 @@ class Place(Screen[None]):
     def subject(self) -> Subject | None:
         """Whom a deed would be about."""
         return None
+
+    def sender_of(self, trail: Trail | None) -> Subject | None:
+        """Whoever sent a message, to be answered; the fleet where that is none of its agents."""
+        if trail is None:
+            return None
+        sender = self.picture.agent_line(trail.from_agent_id)
+        if sender is None:
+            return Subject(trail.fleet_id, "the fleet")
+        name = name_of(trail.from_agent_id, trail.from_role)
+        return Subject(trail.fleet_id, name, sender.id, sender.id, name)
 
     @property
     def copied(self) -> str | None:

@@ -27,7 +27,6 @@ class Lines(ScrollView, can_focus=True):
 
     Args:
         listing: What is listed.
-        arrangement: How it is ordered and filtered at first.
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"lines--heading", "lines--cursor", *(f"lines--{tone}" for tone in Tone)}
@@ -58,10 +57,10 @@ class Lines(ScrollView, can_focus=True):
             super().__init__()
             self.column = column
 
-    def __init__(self, listing: Listing, arrangement: Arrangement | None = None) -> None:
+    def __init__(self, listing: Listing) -> None:
         super().__init__()
         self.listing = listing
-        self.arrangement = arrangement or Arrangement(by=listing.first)
+        self.arrangement = Arrangement(by=listing.first)
         self.total = 0
         self._rows: Sequence[Any] = ()
         self._cursor = 0
@@ -99,12 +98,6 @@ class Lines(ScrollView, can_focus=True):
         """Show the same rows at a later moment."""
         self._moment = moment
         self.refresh()
-
-    def put_cursor_on(self, key: str) -> None:
-        """Have the cursor on the row of a key, as soon as there is one."""
-        self._key = key
-        self._find_cursor()
-        self._keep_cursor_in_sight()
 
     def render_line(self, y: int) -> Strip:
         """Draw one line of the screen."""

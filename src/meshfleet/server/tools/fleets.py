@@ -169,7 +169,7 @@ SPAWN_SUBFLEET = Tool(
         "peers. Returns at once; then wait."
     ),
     arguments=SpawnSubfleet,
-    result=record({"fleet_id": TEXT, "agent_ids": array(TEXT)}),
+    result=SPAWN_FLEET.result,
     call=_spawn_fleet,
     open_world=True,
 )

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from meshfleet.agents.process import environment_has, process_table
+from meshfleet.agents.process import environment_value, process_table
 
 _INSTALLED: Final = Path(sys.executable).with_name("meshfleet")
 PROGRAM: Final = (str(_INSTALLED),) if _INSTALLED.exists() else (sys.executable, "-P", "-m", "meshfleet")
@@ -39,6 +39,6 @@ def kill_all_of(data_file: Path) -> None:
     """End what servers of ours and their agents have left running: whoever carries the name of this ledger."""
     for entry in process_table():
         pid = entry.identity.pid
-        if pid != os.getpid() and environment_has(pid, "MESHFLEET_DATA_FILE", str(data_file)):
+        if pid != os.getpid() and environment_value(pid, "MESHFLEET_DATA_FILE") == str(data_file):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -7,14 +7,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from meshfleet.agents.census import take_census
 from meshfleet.agents.launch import Launched, LaunchOrder, launch
-from meshfleet.agents.process import is_same_process
+from meshfleet.agents.process import ProcessIdentity, is_same_process
 from meshfleet.agents.stream import EventStream, RunReport
 
 WAIT_S = 20.0
 #: One for each test process: tests run side by side, and stopping finds whoever carries the marker.
 AGENT = f"agent-{os.getpid()}"
 MARKER = f"{AGENT}/1"
+
+
+def members_of(marker: str, leader: ProcessIdentity | None) -> list[ProcessIdentity]:
+    """The living processes of an attempt as they are now, the caller never among them."""
+    return take_census().members(marker, leader)
 
 
 def eventually(happened: Callable[[], bool], what: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from meshfleet.agents.process import environment_has, process_table
+from meshfleet.agents.process import environment_value, process_table
 from meshfleet.agents.stopping import stop_attempt
 from meshfleet.agents.supervisor import Supervisor
 from meshfleet.ledger import Ledger
@@ -35,7 +35,7 @@ def nothing_left_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setenv("TEST_MARK", mark)
     yield
     for entry in process_table():
-        if entry.identity.pid != os.getpid() and environment_has(entry.identity.pid, "TEST_MARK", mark):
+        if entry.identity.pid != os.getpid() and environment_value(entry.identity.pid, "TEST_MARK") == mark:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(entry.identity.pid, signal.SIGKILL)
 

@@ -108,6 +108,10 @@ def status_of(ledger: Ledger, agent_id: str) -> str:
     return str(agent_row(ledger, agent_id)["status"])
 
 
+def waits_for_retry(ledger: Ledger, agent_id: str) -> bool:
+    return "retry_at" in agent_row(ledger, agent_id)
+
+
 def has_said(settings: Settings, agent_id: str, words: str, number: int = 1) -> bool:
     """Whether an attempt has printed something."""
     events = settings.runs_dir / agent_id / str(number) / "events.ndjson"

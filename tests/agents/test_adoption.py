@@ -15,7 +15,6 @@ import pytest
 from meshfleet.agents.adoption import take_up
 from meshfleet.agents.launch import EXIT_NAME
 from meshfleet.agents.process import boot_id, current_identity, identify
-from meshfleet.agents.stopping import members_of
 from meshfleet.agents.supervisor import CHECK_INTERVAL_S
 from meshfleet.ledger import Ledger
 from meshfleet.mesh.cancelling import cancel
@@ -27,6 +26,7 @@ from meshfleet.mesh.specs import AgentSpec
 from meshfleet.mesh.supervision import begin_next_attempt
 from meshfleet.model import Start, SupervisorRow, now_ms
 from meshfleet.settings import Settings
+from tests.agents.agents_helpers import members_of
 from tests.agents.supervising import (
     WAIT_S,
     Clock,

@@ -12,9 +12,19 @@ import pytest
 
 from meshfleet.agents.launch import clear_scratch, launch, read_exit, read_stderr
 from meshfleet.agents.process import identify, is_same_process
-from meshfleet.agents.stopping import members_of
 from meshfleet.errors import Conflict, Unavailable
-from tests.agents.agents_helpers import AGENT, MARKER, end_of, eventually, order, report_of, run_dir, said, start
+from tests.agents.agents_helpers import (
+    AGENT,
+    MARKER,
+    end_of,
+    eventually,
+    members_of,
+    order,
+    report_of,
+    run_dir,
+    said,
+    start,
+)
 
 
 def test_the_prompt_reaches_the_run_byte_for_byte(fake_opencode: Path, tmp_path: Path) -> None:

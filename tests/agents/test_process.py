@@ -11,7 +11,7 @@ from meshfleet.agents import process
 from meshfleet.agents.process import (
     boot_id,
     current_identity,
-    environment_has,
+    environment_value,
     identify,
     identify_child,
     is_same_process,
@@ -66,19 +66,18 @@ def test_the_process_table_knows_parents_groups_and_sessions() -> None:
         child.kill()
 
 
-def test_a_variable_of_another_process_is_compared_whole() -> None:
+def test_a_variable_of_another_process_goes_by_its_whole_name() -> None:
     with subprocess.Popen(["sleep", "60"], env={"MARK": "a/1", "PATH": os.environ["PATH"]}) as child:
         try:
-            assert environment_has(child.pid, "MARK", "a/1")
-            assert not environment_has(child.pid, "MARK", "a/10")
-            assert not environment_has(child.pid, "MARK", "a/")
-            assert not environment_has(child.pid, "ARK", "a/1")
+            assert environment_value(child.pid, "MARK") == "a/1"
+            assert environment_value(child.pid, "ARK") is None
+            assert environment_value(child.pid, "MAR") is None
         finally:
             child.kill()
 
 
 def test_another_users_or_no_process_has_no_variable() -> None:
-    assert not environment_has(2**22 + 1, "PATH", "")
+    assert environment_value(2**22 + 1, "PATH") is None
 
 
 def test_the_boot_has_one_name_however_often_it_is_asked() -> None:
@@ -96,8 +95,8 @@ def test_where_there_is_no_proc_psutil_tells_the_same(monkeypatch: pytest.Monkey
             alike = {"identity": on_linux.identity, "cpu_s": on_linux.cpu_s, "memory": on_linux.memory}
             assert replace(elsewhere, **alike) == on_linux  # type: ignore[arg-type]
             assert is_same_process(elsewhere.identity)
-            assert environment_has(child.pid, "MARK", "a/1")
-            assert not environment_has(2**22 + 1, "MARK", "a/1")
+            assert environment_value(child.pid, "MARK") == "a/1"
+            assert environment_value(2**22 + 1, "MARK") is None
         finally:
             child.kill()
     assert not is_same_process(elsewhere.identity)

@@ -14,7 +14,7 @@ from typing import Final
 import anyio
 import pytest
 
-from meshfleet.agents.stopping import members_of, stop_attempt
+from meshfleet.agents.stopping import stop_attempt
 from meshfleet.agents.supervisor import Supervisor
 from meshfleet.demo.conversation import Conversation, Fail, Reply, Say
 from meshfleet.demo.project import create_demo_folder, scripted_environment
@@ -24,6 +24,7 @@ from meshfleet.mesh.fleets import create_fleet, fleet_status
 from meshfleet.mesh.specs import AgentSpec, FleetOptions
 from meshfleet.model import Row
 from meshfleet.settings import Settings
+from tests.agents.agents_helpers import members_of
 
 pytestmark = pytest.mark.opencode
 

@@ -13,13 +13,12 @@ import pytest
 
 from meshfleet.agents.launch import read_exit
 from meshfleet.agents.starting import server_command
-from meshfleet.agents.stopping import members_of
 from meshfleet.demo.conversation import Call, Conversation, Reply, Say
 from meshfleet.demo.project import create_demo_folder, scripted_environment
 from meshfleet.demo.scripted_model import ScriptedModel
 from meshfleet.ledger import Ledger
 from meshfleet.settings import Settings
-from tests.agents.agents_helpers import eventually_within
+from tests.agents.agents_helpers import eventually_within, members_of
 
 pytestmark = [pytest.mark.opencode, pytest.mark.slow]
 

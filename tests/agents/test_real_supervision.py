@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from meshfleet.agents.process import ProcessIdentity
-from meshfleet.agents.stopping import members_of
 from meshfleet.demo.conversation import Call, Conversation, Reply, Say
 from meshfleet.demo.project import create_demo_folder, scripted_environment
 from meshfleet.demo.scripted_model import ScriptedModel
@@ -27,7 +26,7 @@ from meshfleet.mesh.resuming import resume
 from meshfleet.mesh.specs import AgentSpec
 from meshfleet.model import Row
 from meshfleet.settings import Settings
-from tests.agents.agents_helpers import eventually_within
+from tests.agents.agents_helpers import eventually_within, members_of
 
 pytestmark = [pytest.mark.opencode, pytest.mark.slow]
 

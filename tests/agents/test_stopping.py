@@ -16,8 +16,8 @@ import pytest
 from meshfleet.agents import census, stopping
 from meshfleet.agents.launch import Launched, read_exit
 from meshfleet.agents.process import ProcessIdentity, current_identity, identify, is_same_process
-from meshfleet.agents.stopping import ended, members_of, stop_attempt
-from tests.agents.agents_helpers import AGENT, MARKER, end_of, eventually, report_of, run_dir, said, start
+from meshfleet.agents.stopping import ended, stop_attempt
+from tests.agents.agents_helpers import AGENT, MARKER, end_of, eventually, members_of, report_of, run_dir, said, start
 
 pytestmark = pytest.mark.anyio
 

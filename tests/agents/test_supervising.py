@@ -16,7 +16,7 @@ from anyio import to_thread
 
 from meshfleet.agents.admission import Admission, Memory
 from meshfleet.agents.process import identify, is_same_process
-from meshfleet.agents.stopping import members_of, stop_attempt
+from meshfleet.agents.stopping import stop_attempt
 from meshfleet.agents.supervisor import Supervisor
 from meshfleet.ledger import Ledger
 from meshfleet.mesh.briefing import GO_ON
@@ -25,6 +25,7 @@ from meshfleet.mesh.fleets import create_fleet, fleet_status
 from meshfleet.mesh.resuming import resume
 from meshfleet.mesh.specs import AgentSpec, FleetOptions
 from meshfleet.settings import Settings
+from tests.agents.agents_helpers import members_of
 from tests.agents.supervising import (
     Clock,
     agent_row,
@@ -36,15 +37,12 @@ from tests.agents.supervising import (
     spawn,
     status_of,
     supervisor_with,
+    waits_for_retry,
 )
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("database", "soon_killed")]
 
 GIB: Final = 1024**3
-
-
-def waits_for_retry(ledger: Ledger, agent_id: str) -> bool:
-    return "retry_at" in agent_row(ledger, agent_id)
 
 
 # -- waking --

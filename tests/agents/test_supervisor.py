@@ -16,7 +16,7 @@ import pytest
 
 from meshfleet.agents.launch import EXIT_NAME, read_exit
 from meshfleet.agents.process import is_same_process
-from meshfleet.agents.stopping import members_of, stop_attempt
+from meshfleet.agents.stopping import stop_attempt
 from meshfleet.agents.supervisor import Supervisor
 from meshfleet.ledger import Ledger
 from meshfleet.ledger.files import Files
@@ -24,6 +24,7 @@ from meshfleet.mesh.fleets import create_fleet, fleet_status, set_fleet_timeout
 from meshfleet.mesh.specs import AgentSpec, FleetOptions
 from meshfleet.model import Row, now_ms
 from meshfleet.settings import Settings
+from tests.agents.agents_helpers import members_of
 from tests.ledgers import ledger_at
 
 pytestmark = pytest.mark.anyio

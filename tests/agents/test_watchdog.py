@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 import pytest
 
 from meshfleet.agents.process import is_same_process
-from meshfleet.agents.stopping import members_of
 from meshfleet.agents.supervisor import Supervisor
 from meshfleet.ledger import Ledger
 from meshfleet.mesh.cancelling import cancel
 from meshfleet.mesh.fleets import create_fleet, fleet_status, set_fleet_timeout
 from meshfleet.mesh.specs import AgentSpec
 from meshfleet.settings import Settings
-from tests.agents.agents_helpers import eventually
+from tests.agents.agents_helpers import eventually, members_of
 from tests.agents.supervising import (
     Clock,
     agent_row,
@@ -27,16 +25,11 @@ from tests.agents.supervising import (
     spawn,
     status_of,
     supervisor_with,
+    waits_for_retry,
 )
 from tests.mesh.fleets import events_in
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("database", "soon_killed")]
-
-GIB: Final = 1024**3
-
-
-def waits_for_retry(ledger: Ledger, agent_id: str) -> bool:
-    return "retry_at" in agent_row(ledger, agent_id)
 
 
 async def test_what_failed_is_tried_again_after_its_delay_and_may_succeed_then(

@@ -17,7 +17,7 @@ from typing import Any, Final
 import psutil
 import pytest
 
-from meshfleet.agents.process import environment_has, process_table
+from meshfleet.agents.process import environment_value, process_table
 
 pytestmark = pytest.mark.slow
 
@@ -87,7 +87,7 @@ def left_running(told: dict[str, Any]) -> list[int]:
     return [
         entry.identity.pid
         for entry in process_table()
-        if not entry.ended and environment_has(entry.identity.pid, "MESHFLEET_DATA_FILE", told["ledger"])
+        if not entry.ended and environment_value(entry.identity.pid, "MESHFLEET_DATA_FILE") == told["ledger"]
     ]
 
 

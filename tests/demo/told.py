@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from meshfleet.agents.process import environment_has, process_table
+from meshfleet.agents.process import environment_value, process_table
 from meshfleet.demo.run import SCRIPTED_LIMIT_S
 
 EXAMPLES: Final = Path(__file__).parents[2] / "examples"
@@ -64,5 +64,5 @@ def left_of(told: dict[str, Any]) -> list[int]:
     return [
         entry.identity.pid
         for entry in process_table()
-        if not entry.ended and any(environment_has(entry.identity.pid, name, value) for name, value in marks)
+        if not entry.ended and any(environment_value(entry.identity.pid, name) == value for name, value in marks)
     ]

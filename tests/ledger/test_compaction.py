@@ -15,6 +15,19 @@ from tests.ledger.rows import send, waiting
 from tests.ledgers import ledger_at
 
 
+class Watched(Files):
+    """Files that tell when a snapshot was put into place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.renamed = threading.Event()
+
+    def rename(self, source: Path, target: Path) -> None:
+        super().rename(source, target)
+        if source.name == "agent-mesh.snapshot.tmp":
+            self.renamed.set()
+
+
 def test_compaction_folds_the_journal_and_everybody_follows(ledger_file: Path) -> None:
     one, two = ledger_at(ledger_file), ledger_at(ledger_file)
     send(one, "m1")
@@ -36,17 +49,10 @@ def test_there_is_nothing_to_compact_twice(ledger_file: Path) -> None:
 
 
 def test_a_ledger_compacts_by_itself_when_nobody_writes(ledger_file: Path) -> None:
-    renamed = threading.Event()
-
-    class Watched(Files):
-        def rename(self, source: Path, target: Path) -> None:
-            super().rename(source, target)
-            if source.name == "agent-mesh.snapshot.tmp":
-                renamed.set()
-
-    ledger = ledger_at(ledger_file, files=Watched())
+    files = Watched()
+    ledger = ledger_at(ledger_file, files=files)
     send(ledger, "m1")
-    assert renamed.wait(10)
+    assert files.renamed.wait(10)
     ledger.close()
     assert "m1" in json.loads(ledger_file.read_text())["messages"]
 
@@ -59,21 +65,14 @@ def test_a_ledger_is_folded_when_it_is_closed(ledger_file: Path) -> None:
 
 
 def test_a_journal_that_outgrows_its_snapshot_is_folded_though_somebody_writes_on(ledger_file: Path) -> None:
-    renamed = threading.Event()
-
-    class Watched(Files):
-        def rename(self, source: Path, target: Path) -> None:
-            super().rename(source, target)
-            if source.name == "agent-mesh.snapshot.tmp":
-                renamed.set()
-
-    ledger = ledger_at(ledger_file, files=Watched())
+    files = Watched()
+    ledger = ledger_at(ledger_file, files=files)
     # never quiet for as long as a compaction would otherwise wait for
     for number in range(500):
         send(ledger, f"m{number}", "x" * 65_536)
-        if renamed.wait(QUIET_S / 20):
+        if files.renamed.wait(QUIET_S / 20):
             break
-    assert renamed.is_set()
+    assert files.renamed.is_set()
 
 
 def test_what_is_written_while_the_snapshot_is_written_is_carried_over(ledger_file: Path) -> None:

@@ -165,5 +165,13 @@ async def main() -> None:
         await server.run(reader, writer, server.create_initialization_options())
 
 
+@asynccontextmanager
+async def streams_over(wire: Wire) -> AsyncGenerator[tuple[MessageReader, MessageWriter]]:
+    """Have the SDK speak over the server's ends of pipes, for 10 s at most."""
+    with anyio.fail_after(10):
+        async with message_streams(wire.server_in, wire.server_out) as both:
+            yield both
+
+
 if __name__ == "__main__":
     anyio.run(main)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -16,10 +14,10 @@ from mcp_types import JSONRPCRequest, JSONRPCResponse
 from meshfleet.server import envelope, lines
 from meshfleet.server.envelope import Call, Message
 from meshfleet.server.lines import line_streams
-from meshfleet.server.streams import MessageReader, MessageWriter
+from meshfleet.server.streams import MessageReader
 from meshfleet.server.unanswered import MOST_AT_ONCE
 from tests.server.serving import PATIENCE_S, environ_for, raw_server
-from tests.server.streams_helpers import HELLO, Wire, answers_in, call, line, message_streams, ping, serve
+from tests.server.streams_helpers import HELLO, Wire, answers_in, call, line, ping, serve, streams_over
 
 pytestmark = pytest.mark.anyio
 
@@ -28,20 +26,6 @@ MODERN = {
     "io.modelcontextprotocol/clientCapabilities": {},
     "io.modelcontextprotocol/clientInfo": {"name": "test", "version": "1"},
 }
-
-
-@pytest.fixture
-def wire() -> Iterator[Wire]:
-    pipes = Wire()
-    yield pipes
-    pipes.close_all()
-
-
-@asynccontextmanager
-async def streams_over(wire: Wire) -> AsyncIterator[tuple[MessageReader, MessageWriter]]:
-    with anyio.fail_after(10):
-        async with message_streams(wire.server_in, wire.server_out) as both:
-            yield both
 
 
 async def taken(reader: MessageReader) -> list[object]:

@@ -14,7 +14,7 @@ from mcp import StdioServerParameters
 from mcp.client import Client
 from mcp_types import TextContent
 
-from meshfleet.agents.process import environment_has, process_table
+from meshfleet.agents.process import environment_value, process_table
 from meshfleet.demo.leaving import stop_all_attempts
 from tests.agents.fake_runtime import install
 from tests.ledgers import ledger_at
@@ -110,7 +110,7 @@ def alive(agent_id: str) -> list[int]:
         for entry in process_table()
         if entry.identity.pid != os.getpid()
         and not entry.ended
-        and environment_has(entry.identity.pid, "MESHFLEET_AGENT_ID", agent_id)
+        and environment_value(entry.identity.pid, "MESHFLEET_AGENT_ID") == agent_id
     ]
 
 

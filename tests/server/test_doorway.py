@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -42,13 +41,6 @@ sys.meta_path.insert(0, Stop())
 sys.argv = ["meshfleet", "serve"]
 sys.exit(main())
 """
-
-
-@pytest.fixture
-def wire() -> Iterator[Wire]:
-    pipes = Wire()
-    yield pipes
-    pipes.close_all()
 
 
 def greeting(**changed: Any) -> bytes:

@@ -49,6 +49,14 @@ def greeting(version: str, capabilities: dict[str, Any]) -> bytes:
     return line("initialize", "hello", protocolVersion=version, capabilities=capabilities, clientInfo=info)
 
 
+def fleet_at_work(ledger_file: Path) -> str:
+    """A fleet that will not end, in a ledger that nobody has open."""
+    ledger = open_ledger(ledger_file)
+    fleet_id, _ = fleet_of(ledger, "A", by=supervisor())
+    ledger.close()
+    return fleet_id
+
+
 def script(prepared: Prepared) -> list[bytes]:
     """Requests whose answers depend on nothing but what they are."""
     asked = {"fleet_id": prepared.fleet_id}
@@ -175,9 +183,7 @@ def test_several_that_wait_for_the_sdk_keep_nobody_else_waiting(ledger_file: Pat
 
 
 def test_a_wait_may_be_cancelled_after_a_second_greeting(ledger_file: Path) -> None:
-    ledger = open_ledger(ledger_file)
-    fleet_id, _ = fleet_of(ledger, "A", by=supervisor())
-    ledger.close()
+    fleet_id = fleet_at_work(ledger_file)
     with raw_server(environ_for(ledger_file)) as server:
         server.send(call(7, "wait", fleet_id=fleet_id))
         server.ask(greeting("2025-06-18", {}))
@@ -187,9 +193,7 @@ def test_a_wait_may_be_cancelled_after_a_second_greeting(ledger_file: Path) -> N
 
 
 def test_true_is_no_id_that_could_be_cancelled(ledger_file: Path) -> None:
-    ledger = open_ledger(ledger_file)
-    fleet_id, _ = fleet_of(ledger, "A", by=supervisor())
-    ledger.close()
+    fleet_id = fleet_at_work(ledger_file)
     with raw_server(environ_for(ledger_file)) as server:
         server.send(call(1, "wait", fleet_id=fleet_id) + line("notifications/cancelled", requestId=True))
         assert server.ask(ping("after"))["id"] == "after"
@@ -199,9 +203,7 @@ def test_true_is_no_id_that_could_be_cancelled(ledger_file: Path) -> None:
 
 @pytest.mark.parametrize("request_id", [7, "8", "seven"])
 def test_a_wait_that_is_cancelled_ends_unanswered(ledger_file: Path, request_id: int | str) -> None:
-    ledger = open_ledger(ledger_file)
-    fleet_id, _ = fleet_of(ledger, "A", by=supervisor())
-    ledger.close()
+    fleet_id = fleet_at_work(ledger_file)
     other_form = (
         str(request_id) if isinstance(request_id, int) else int(request_id) if request_id.isdigit() else request_id
     )
@@ -214,9 +216,7 @@ def test_a_wait_that_is_cancelled_ends_unanswered(ledger_file: Path, request_id:
 
 
 def test_a_wait_tells_of_its_progress_under_the_token_it_was_given(ledger_file: Path) -> None:
-    ledger = open_ledger(ledger_file)
-    fleet_id, _ = fleet_of(ledger, "A", by=supervisor())
-    ledger.close()
+    fleet_id = fleet_at_work(ledger_file)
     with raw_server(environ_for(ledger_file)) as server:
         server.send(line("tools/call", 1, name="wait", arguments={"fleet_id": fleet_id}, _meta={"progressToken": 0}))
         told = server.receive()
@@ -228,9 +228,7 @@ def test_a_wait_tells_of_its_progress_under_the_token_it_was_given(ledger_file: 
 
 
 def test_who_waits_when_the_server_is_stopped_is_told(ledger_file: Path) -> None:
-    ledger = open_ledger(ledger_file)
-    fleet_id, _ = fleet_of(ledger, "A", by=supervisor())
-    ledger.close()
+    fleet_id = fleet_at_work(ledger_file)
     with raw_server(environ_for(ledger_file)) as server:
         server.send(line("tools/call", 1, name="wait", arguments={"fleet_id": fleet_id}, _meta={"progressToken": 0}))
         assert "method" in server.receive()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import anyio
@@ -22,13 +21,6 @@ from tests.server.serving import Prepared, environ_for, prepare, raw_server, ref
 from tests.server.streams_helpers import HELLO, Wire, call, ping
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def wire() -> Iterator[Wire]:
-    pipes = Wire()
-    yield pipes
-    pipes.close_all()
 
 
 async def test_the_protocol_is_answered_while_another_thread_writes(ledger_file: Path, wire: Wire) -> None:

@@ -14,6 +14,7 @@ import pytest
 from meshfleet.agents.supervisor import LOOK_INTERVAL_S
 from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.model import Row
+from meshfleet.server.tools import offered_tools
 from meshfleet.settings import beside
 from tests.mesh.fleets import bytes_of, fleet_of, open_ledger, start_all, supervisor
 from tests.server.serving import (
@@ -238,24 +239,7 @@ def test_an_agent_s_server_tells_it_who_it_is_and_offers_what_a_peer_needs(ledge
         assert f"- Engineer: {third}" in lines
         assert prepared.stranger not in instructions
         tools = server.ask(line("tools/list", 1))["result"]["tools"]
-        assert [tool["name"] for tool in tools] == [
-            "whoami",
-            "send_message",
-            "get_inbox",
-            "wait_for_messages",
-            "ack_message",
-            "receipt",
-            "get_receipts",
-            "route_work",
-            "register_capability",
-            "fleet_status",
-            "collect_results",
-            "list_agents",
-            "spawn_fleet",
-            "attach_agent",
-            "wait",
-            "cancel",
-        ]
+        assert [tool["name"] for tool in tools] == list(offered_tools(in_agent_mode=True))
 
 
 def test_an_agent_acts_as_itself_only_and_is_refused_by_the_argument_s_name_otherwise(ledger_file: Path) -> None:

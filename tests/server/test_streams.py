@@ -10,8 +10,6 @@ import select
 import socket
 import time
 import tty
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,6 @@ from mcp_types import ErrorData, JSONRPCError, JSONRPCRequest, JSONRPCResponse
 from pydantic_core import PydanticSerializationError
 
 from meshfleet.server import lines
-from meshfleet.server.streams import MessageReader, MessageWriter
 from tests.server.streams_helpers import (
     HELLO,
     Wire,
@@ -35,25 +32,12 @@ from tests.server.streams_helpers import (
     ping,
     serve,
     stdio_streams,
+    streams_over,
 )
 
 pytestmark = pytest.mark.anyio
 
 CANCEL_7 = line("notifications/cancelled", requestId=7)
-
-
-@pytest.fixture
-def wire() -> Iterator[Wire]:
-    pipes = Wire()
-    yield pipes
-    pipes.close_all()
-
-
-@asynccontextmanager
-async def streams_over(wire: Wire) -> AsyncIterator[tuple[MessageReader, MessageWriter]]:
-    with anyio.fail_after(10):
-        async with message_streams(wire.server_in, wire.server_out) as both:
-            yield both
 
 
 async def served(wire: Wire, data: bytes) -> list[dict[str, Any]]:

@@ -121,11 +121,6 @@ def process_table() -> Iterator[ProcessEntry]:
             yield entry
 
 
-def environment_has(pid: int, name: str, value: str) -> bool:
-    """Tell whether a process was started with exactly this variable; False where that can't be read."""
-    return environment_value(pid, name) == value
-
-
 def environment_value(pid: int, name: str) -> str | None:
     """What a process was started with in a variable; None where it has none, or where that can't be read."""
     if not ON_LINUX:

@@ -16,7 +16,7 @@ from typing import Final
 
 import anyio
 
-from meshfleet.agents.census import Registry, take_census
+from meshfleet.agents.census import Registry
 from meshfleet.agents.process import ProcessIdentity, is_same_process, same
 
 GRACE_S: Final = 10.0
@@ -41,11 +41,6 @@ class StopReport:
     terminated: int
     killed: int
     survivors: tuple[ProcessIdentity, ...] = ()
-
-
-def members_of(attempt_marker: str, group_leader: ProcessIdentity | None) -> list[ProcessIdentity]:
-    """List the living processes of an attempt as they are now, the caller never among them."""
-    return take_census().members(attempt_marker, group_leader)
 
 
 async def stop_attempt(

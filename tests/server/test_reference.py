@@ -1,4 +1,4 @@
-"""docs/tools.md, what a model pays for the tools, and server.json: each says what the server itself says."""
+"""docs/tools.md and server.json: each says what the server itself says."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, Final
 import pytest
 
 import meshfleet
-from meshfleet.server.reference import AGENT_BUDGET, ORCHESTRATOR_BUDGET, budgeted_bytes, form, reference
-from meshfleet.server.tools import FOR_AGENTS, TOOLS, offered_tools
+from meshfleet.server.reference import form, reference
+from meshfleet.server.tools import FOR_AGENTS, TOOLS
 from meshfleet.settings import Settings
 
 REPOSITORY: Final = Path(__file__).parents[2]
@@ -66,12 +66,6 @@ def test_no_cell_of_the_page_is_torn_apart() -> None:
 )
 def test_a_schema_is_told_in_a_few_words(schema: dict[str, Any], words: str) -> None:
     assert form(schema) == words
-
-
-@pytest.mark.parametrize(("in_agent_mode", "budget"), [(False, ORCHESTRATOR_BUDGET), (True, AGENT_BUDGET)])
-def test_what_a_model_is_told_of_the_tools_in_every_turn_stays_small(in_agent_mode: bool, budget: int) -> None:
-    tools = offered_tools(in_agent_mode=in_agent_mode).values()
-    assert budgeted_bytes(tools) < budget
 
 
 def test_the_registry_is_told_of_this_version_and_of_the_command(server_json: dict[str, Any]) -> None:

@@ -16,11 +16,6 @@ from meshfleet.server.tools import FOR_AGENTS, TOOLS
 if TYPE_CHECKING:
     from mcp_types import Prompt
 
-ORCHESTRATOR_BUDGET: Final = 20_000
-"""Bytes that names, descriptions and input schemas may have together: a model pays for them in every turn."""
-AGENT_BUDGET: Final = 8_000
-"""The same for an agent's server."""
-
 _HEAD: Final = """\
 # Tools, resources and prompts
 
@@ -44,13 +39,6 @@ def reference() -> str:
         *_prompts(),
     ]
     return "".join(parts).rstrip("\n") + "\n"
-
-
-def budgeted_bytes(tools: Iterable[Tool[Any]]) -> int:
-    """What a model is told of these tools in every turn: names, descriptions and input schemas, in bytes of JSON."""
-    told = [tool.on_the_wire() for tool in tools]
-    kept = [{key: one[key] for key in ("name", "description", "inputSchema")} for one in told]
-    return len(json.dumps(kept, ensure_ascii=False, separators=(",", ":")).encode())
 
 
 def form(schema: dict[str, Any]) -> str:

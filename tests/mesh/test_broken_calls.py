@@ -12,7 +12,7 @@ from meshfleet.mesh.briefing import MESSAGES, MOST_MESSAGE_BYTES, MOST_RESULT_BY
 from meshfleet.mesh.budgets import over_budget
 from meshfleet.mesh.cancelling import cancel, stop_over_budget
 from meshfleet.mesh.fleets import attach_agent, create_fleet, fleet_status
-from meshfleet.mesh.identity import MOST_LOST, caller_of, whoami
+from meshfleet.mesh.identity import MOST_LOST, identify_agent, whoami
 from meshfleet.mesh.lifecycle import record_process
 from meshfleet.mesh.messages import Draft, send_message
 from meshfleet.mesh.receipts import get_receipts
@@ -291,7 +291,7 @@ def test_a_role_that_is_a_peer_s_id_gives_nobody_that_peer_s_name(ledger_file: P
     fleet_id, (a, _) = fleet(ledger, spec("A"), spec("B"))
     impostor = attach_agent(ledger, fleet_id, spec(a), cwd="/project")
     assert send_message(ledger, Draft("me", a, fleet_id, "handoff", "x"))["recipients"] == [a]
-    assert caller_of(ledger, impostor).acting_as("agent_id", None) == impostor
+    assert identify_agent(ledger, impostor).caller.acting_as("agent_id", None) == impostor
 
 
 def test_an_agent_is_told_of_its_latest_lost_messages_and_how_many_more_there_are(ledger_file: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from meshfleet.errors import Conflict, Invalid
 from meshfleet.ledger import Ledger
-from meshfleet.mesh.identity import caller_of, whoami
+from meshfleet.mesh.identity import identify_agent, whoami
 from meshfleet.mesh.inboxes import Wanted, get_inbox, note_seen
 from meshfleet.mesh.messages import Draft, send_message
 from meshfleet.mesh.receipts import ack_message, get_receipts
@@ -119,7 +119,7 @@ def test_a_role_nobody_has_is_refused(ledger_file: Path) -> None:
 def test_an_agent_may_call_itself_by_its_role(ledger_file: Path) -> None:
     ledger = open_ledger(ledger_file)
     fleet_id, (a, _) = fleet_of(ledger, "A", "B")
-    caller = caller_of(ledger, a)
+    caller = identify_agent(ledger, a).caller
     assert [caller.acting_as("agent_id", name) for name in (None, a, "A")] == [a, a, a]
     assert caller.in_fleet(None) == fleet_id
     with pytest.raises(Invalid, match="agent_id is 'B', but you are agent"):

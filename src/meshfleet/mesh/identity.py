@@ -62,16 +62,6 @@ def _given(argument: str, value: str | None) -> str:
     return value
 
 
-def caller_of(ledger: Ledger, agent_id: str) -> Caller:
-    """An agent as the one on whose behalf a process acts.
-
-    Raises:
-        NotFound: There is no such agent.
-    """
-    agent = ledger.read(lambda view: require_agent(view, agent_id))
-    return Caller(agent_id, agent["role"], agent["fleet_id"])
-
-
 def agent_called(view: View, fleet_id: str, argument: str, named: str) -> str:
     """The id of the agent that a name means within a fleet: an id, or a role that one of its agents alone has.
 
@@ -99,6 +89,11 @@ class Identity:
 
     agent: Row
     peers: list[Row]
+
+    @property
+    def caller(self) -> Caller:
+        """The agent as the one on whose behalf a process acts."""
+        return Caller(self.agent["id"], self.agent["role"], self.agent["fleet_id"])
 
 
 def identify_agent(ledger: Ledger, agent_id: str) -> Identity:

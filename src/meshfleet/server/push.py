@@ -20,7 +20,7 @@ from anyio.abc import SocketAttribute
 from meshfleet.errors import Unavailable
 from meshfleet.ledger import Ledger
 from meshfleet.ledger.watching import Watch
-from meshfleet.mesh.identity import identify_agent
+from meshfleet.mesh.lifecycle import require_agent
 from meshfleet.mesh.texts import shown
 from meshfleet.model import ORCHESTRATOR
 from meshfleet.settings import Settings
@@ -132,7 +132,7 @@ class Push:
         from meshfleet.server.push_stream import Streams
 
         if agent_id != ORCHESTRATOR:
-            identify_agent(self._ledger, agent_id)
+            self._ledger.read(lambda view: require_agent(view, agent_id))
         address = anyio.from_thread.run(self._listening, Streams)
         token = self._tokens.setdefault(agent_id, token_urlsafe(_TOKEN_BYTES))
         return f"{address.url}/inbox/{quote(agent_id, safe='')}/stream?token={token}"

@@ -15,7 +15,7 @@ from anyio import to_thread
 
 from meshfleet.errors import Invalid
 from meshfleet.ledger import Ledger
-from meshfleet.mesh.identity import Caller, caller_of
+from meshfleet.mesh.identity import Caller
 from meshfleet.server.envelope import Call, Message
 from meshfleet.server.face import INITIALIZE
 from meshfleet.server.front import Front, Rest
@@ -29,6 +29,7 @@ from meshfleet.settings import Settings
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
+    from meshfleet.mesh.identity import Identity
     from meshfleet.server.lines import LineWriter
     from meshfleet.server.start import Opening
 
@@ -46,7 +47,7 @@ async def serve(settings: Settings, environ: Mapping[str, str], cwd: Path, openi
     )
     ledger = opening.ledger or Ledger.from_settings(settings)
     try:
-        context = _context(ledger, settings, environ, cwd)
+        context = _context(ledger, settings, environ, cwd, opening.identity)
         async with anyio.create_task_group() as tasks:
             # before anything is done that a signal must not cut off
             await tasks.start(_stop_on_signal, tasks.cancel_scope)
@@ -60,11 +61,12 @@ async def serve(settings: Settings, environ: Mapping[str, str], cwd: Path, openi
         ledger.close()
 
 
-def _context(ledger: Ledger, settings: Settings, environ: Mapping[str, str], cwd: Path) -> Context:
+def _context(
+    ledger: Ledger, settings: Settings, environ: Mapping[str, str], cwd: Path, identity: Identity | None
+) -> Context:
     waits = Waits()
-    if settings.agent_id is not None:
-        caller = caller_of(ledger, settings.agent_id)
-        return Context(ledger, caller, None, environ, cwd, max_depth=settings.max_depth, waits=waits)
+    if identity is not None:
+        return Context(ledger, identity.caller, None, environ, cwd, max_depth=settings.max_depth, waits=waits)
     # an agent's server has no use for these, and there are many such servers
     from meshfleet.agents.supervisor import Supervisor
     from meshfleet.server.push import Push

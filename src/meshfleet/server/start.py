@@ -16,6 +16,7 @@ from meshfleet.server.stdio import claimed_stdio
 
 if TYPE_CHECKING:
     from meshfleet.ledger import Ledger
+    from meshfleet.mesh.identity import Identity
     from meshfleet.settings import Settings
 
 
@@ -29,7 +30,8 @@ class Opening:
         words: The server's instructions.
         face: What it says of itself.
         arrival: What the client has said by now.
-        ledger: The ledger, where it had to be asked for the words.
+        ledger: The ledger, where it had to be asked for the agent.
+        identity: The agent that is served; None where it is an orchestrator.
     """
 
     fd_in: int
@@ -38,6 +40,7 @@ class Opening:
     face: Face
     arrival: Arrival
     ledger: Ledger | None
+    identity: Identity | None
 
 
 def start(settings: Settings, environ: Mapping[str, str], cwd: Path) -> None:
@@ -50,7 +53,8 @@ def start(settings: Settings, environ: Mapping[str, str], cwd: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _leave)
     with claimed_stdio() as (fd_in, fd_out):
-        ledger, words = _introduction(settings)
+        ledger, identity = (None, None) if settings.agent_id is None else _agent(settings, settings.agent_id)
+        words = FOR_ORCHESTRATORS if identity is None else for_agent(identity)
         face = Face(in_agent_mode=settings.in_agent_mode, instructions=words)
         arrival = meet(fd_in, fd_out, face)
 
@@ -58,12 +62,10 @@ def start(settings: Settings, environ: Mapping[str, str], cwd: Path) -> None:
 
         from meshfleet.server.serve import serve
 
-        anyio.run(serve, settings, environ, cwd, Opening(fd_in, fd_out, words, face, arrival, ledger))
+        anyio.run(serve, settings, environ, cwd, Opening(fd_in, fd_out, words, face, arrival, ledger, identity))
 
 
-def _introduction(settings: Settings) -> tuple[Ledger | None, str]:
-    if settings.agent_id is None:
-        return None, FOR_ORCHESTRATORS
+def _agent(settings: Settings, agent_id: str) -> tuple[Ledger, Identity]:
     from meshfleet.errors import Invalid, NotFound
     from meshfleet.ledger import Ledger
     from meshfleet.mesh.identity import identify_agent
@@ -71,10 +73,10 @@ def _introduction(settings: Settings) -> tuple[Ledger | None, str]:
 
     ledger = Ledger.from_settings(settings)
     try:
-        return ledger, for_agent(identify_agent(ledger, settings.agent_id))
+        return ledger, identify_agent(ledger, agent_id)
     except NotFound:
         raise Invalid(
-            f"MESHFLEET_AGENT_ID is {shown(settings.agent_id)}, which is no agent of {settings.data_file}; unset it, "
+            f"MESHFLEET_AGENT_ID is {shown(agent_id)}, which is no agent of {settings.data_file}; unset it, "
             "or set MESHFLEET_DATA_FILE to the ledger of that agent"
         ) from None
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from meshfleet.errors import Invalid, NotFound
-from meshfleet.mesh.identity import Caller
+from meshfleet.mesh.identity import Caller, identify_agent
 from meshfleet.server.tool import Context
 from meshfleet.server.tools.routing import (
     RECORD_ROUTING_OUTCOME,
@@ -23,7 +23,9 @@ TOOLS = {tool.name: tool for tool in (REGISTER_CAPABILITY, ROUTE_WORK, RECORD_RO
 
 def context_on(ledger_file: Path, agent_id: str | None = None, **environ: str) -> Context:
     """What a tool gets, in a process that supervises nothing."""
-    return Context(open_ledger(ledger_file), Caller(agent_id), None, environ, ledger_file.parent)
+    ledger = open_ledger(ledger_file)
+    caller = Caller() if agent_id is None else identify_agent(ledger, agent_id).caller
+    return Context(ledger, caller, None, environ, ledger_file.parent)
 
 
 def test_an_agent_is_registered_found_and_judged(ledger_file: Path) -> None:

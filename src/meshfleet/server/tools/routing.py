@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 from pydantic import Field
 
 from meshfleet.ledger import Ledger
-from meshfleet.mesh.identity import agent_called, identify_agent
+from meshfleet.mesh.identity import agent_called
 from meshfleet.mesh.routing import LARGEST_TOP_N, Router, record_routing_outcome, register_capability, route_work
 from meshfleet.server.tool import Arguments, Context, JsonObject, Tool
 from meshfleet.server.tools.fleets import FleetId
@@ -77,11 +77,11 @@ def _register_own_capability(context: Context, arguments: RegisterOwnCapability)
 
 
 def _route_work(context: Context, arguments: RouteWork) -> JsonObject:
-    asked, asker = arguments.model_dump(), context.caller.agent_id
-    if asker is not None and arguments.fleet_id is None:
+    asked, caller = arguments.model_dump(), context.caller
+    if arguments.fleet_id is None:
         # an agent can hand work to nobody else
-        asked["fleet_id"] = identify_agent(context.ledger, asker).agent["fleet_id"]
-    return route_work(context.ledger, router_of(context), **asked, asker=asker)
+        asked["fleet_id"] = caller.fleet_id
+    return route_work(context.ledger, router_of(context), **asked, asker=caller.agent_id)
 
 
 def router_of(context: Context) -> Router:

@@ -247,14 +247,14 @@ class Supervisor:
 
     async def _read(self) -> None:
         """Read what running agents print, and stop those that ran too long, wrote too much or used too much."""
-        for finding in await to_thread.run_sync(self._watchdog.read, self._attempts.values()):
+        for finding in await to_thread.run_sync(self._watchdog.read, list(self._attempts.values())):
             await self._stop(finding)
         for fleet_id, excess in await to_thread.run_sync(over_budget, self._ledger):
             await to_thread.run_sync(stop_over_budget, self._ledger, fleet_id, excess)
 
     async def _check(self) -> None:
         """Look at the processes of running agents, and stop those that do nothing any more."""
-        for finding in await to_thread.run_sync(self._watchdog.look, self._attempts.values()):
+        for finding in await to_thread.run_sync(self._watchdog.look, list(self._attempts.values())):
             await self._stop(finding)
 
     # -- stopping and settling --------------------------------------------------------------------------------------

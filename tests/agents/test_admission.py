@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from meshfleet.agents import admission
 from meshfleet.agents.activity import Activity
-from meshfleet.agents.admission import FIRST_GUESS, Admission, Memory, read_memory
+from meshfleet.agents.admission import FIRST_GUESS, LEAST_DISK, Admission, Memory, free_on_disk_of, read_memory
 
 if TYPE_CHECKING:
     import pytest
@@ -70,3 +71,17 @@ def test_a_container_s_limit_is_the_memory_there_is(tmp_path: Path, monkeypatch:
     assert read_memory() == Memory(1000, 400)
     (tmp_path / "memory.max").write_text("max\n")
     assert read_memory().total == machine.total
+
+
+def test_a_disk_has_room_as_long_as_an_attempt_s_traces_fit() -> None:
+    assert Admission(disk=lambda _: LEAST_DISK).has_disk(Path("anywhere"))
+    assert not Admission(disk=lambda _: LEAST_DISK - 1).has_disk(Path("anywhere"))
+
+
+def test_the_disk_of_a_folder_that_is_not_there_yet_is_that_of_the_one_above(tmp_path: Path) -> None:
+    assert 0 < free_on_disk_of(tmp_path / "ledger" / "runs") < sys.maxsize
+
+
+def test_a_disk_that_can_not_be_asked_is_no_reason_to_wait(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert free_on_disk_of(tmp_path / "file" / "runs") == sys.maxsize

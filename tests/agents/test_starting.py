@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from meshfleet.agents.admission import Admission, Memory
+from meshfleet.agents.admission import LEAST_DISK, Admission, Memory
 from meshfleet.agents.attempt import Attempt
 from meshfleet.agents.process import is_same_process
 from meshfleet.agents.starting import Starter
@@ -106,6 +106,23 @@ async def test_where_memory_is_short_nobody_starts_beside_one_that_runs(
     assert attempt is not None
     assert one.start_next({attempt.marker: attempt}) is None
     assert agent_row(ledger, second)["waiting_for"] == "memory that other agents use"
+    await end(attempt)
+
+
+async def test_where_the_disk_has_no_room_nobody_starts_and_no_attempt_is_used_up(
+    ledger: Ledger, settings: Settings, tmp_path: Path, fake_opencode: Path, clock: Clock
+) -> None:
+    free = [LEAST_DISK - 1]
+    one = starter(ledger, settings, fake_opencode, clock, Admission(lambda: Memory(2**34, 2**34), lambda _: free[0]))
+    _, (agent_id,) = spawn(ledger, tmp_path, "hang")
+    assert one.start_next({}) is None
+    row = agent_row(ledger, agent_id)
+    assert (row["status"], "attempt" in row) == ("pending", False)
+    assert f"free space where {settings.runs_dir} is" in row["waiting_for"]
+    free[0] = LEAST_DISK
+    attempt = one.start_next({})
+    assert attempt is not None
+    assert (attempt.number, attempt.recorded) == (1, True)
     await end(attempt)
 
 

@@ -1,7 +1,12 @@
-"""How many agents may run at once: as many as memory holds, judged by what those that run really use."""
+"""How many agents may run at once: as many as memory holds, judged by what those that run really use.
+
+And none is started where the disk is full: it could neither be told what to do nor leave a trace of what it did.
+"""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,6 +22,8 @@ FIRST_GUESS: Final = 700 * 1024 * 1024
 KEPT_FREE: Final = 0.1
 GROWN_UP_S: Final = 10.0
 """How old an agent is when it has its size."""
+LEAST_DISK: Final = 16 * 1024 * 1024
+"""What has to be free on the disk of the run folders, in bytes: OpenCode alone unpacks 5.6 MB there with each run."""
 REMEMBERED: Final = 20
 CGROUP: Final = Path("/sys/fs/cgroup")
 
@@ -35,14 +42,16 @@ class Memory:
 
 
 class Admission:
-    """Says whether memory holds one more agent.
+    """Says whether memory, and the disk, hold one more agent.
 
     Args:
         memory: Reads the machine's memory.
+        disk: Reads how much is free on the disk of a folder, in bytes.
     """
 
-    def __init__(self, memory: Callable[[], Memory] | None = None) -> None:
+    def __init__(self, memory: Callable[[], Memory] | None = None, disk: Callable[[Path], int] | None = None) -> None:
         self._memory = memory or read_memory
+        self._disk = disk or free_on_disk_of
         self._sizes: deque[int] = deque(maxlen=REMEMBERED)
 
     def remember(self, activity: Activity, now: float) -> None:
@@ -59,6 +68,10 @@ class Admission:
         to_come = sum(max(0, size - agent.memory) for agent in agents)
         memory = self._memory()
         return memory.available - KEPT_FREE * memory.total - to_come >= size
+
+    def has_disk(self, folder: Path) -> bool:
+        """Whether there is room for the traces of one more attempt in a folder."""
+        return self._disk(folder) >= LEAST_DISK
 
     def size_of_an_agent(self, running: Iterable[Activity], now: float) -> int:
         """What an agent needs, in bytes: the mean of what was seen, or a guess."""
@@ -79,6 +92,20 @@ def read_memory() -> Memory:
     if limit is None or used is None:
         return Memory(machine.total, machine.available)
     return Memory(min(machine.total, limit), min(machine.available, max(0, limit - used + _reclaimable())))
+
+
+def free_on_disk_of(folder: Path) -> int:
+    """What is free on the disk of a folder, which need not be there yet, in bytes; much where nobody can tell."""
+    for each in (folder, *folder.parents):
+        try:
+            disk = os.statvfs(each)
+        except FileNotFoundError:
+            continue
+        except OSError:
+            # whoever writes there is told why that can't be
+            break
+        return disk.f_bavail * disk.f_frsize if disk.f_blocks else sys.maxsize
+    return sys.maxsize
 
 
 def _number_in(path: Path) -> int | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from meshfleet.agents.admission import Admission
+from meshfleet.agents.admission import LEAST_DISK, Admission
 from meshfleet.agents.attempt import Attempt
 from meshfleet.agents.definitions import find_agent_files, needs_mode_override, runtime_name
 from meshfleet.agents.launch import Launched, LaunchOrder, launch
@@ -45,7 +45,7 @@ class Starter:
         settings: How far apart starts are, how many may run, and where the run folders lie.
         environ: What the agents' environment is made from.
         supervisor: For whom it starts them.
-        admission: Says whether memory holds one more agent.
+        admission: Says whether memory and the disk hold one more agent.
         clock: Seconds that never run backwards.
         wall: The time of day, in ms since the epoch.
     """
@@ -171,6 +171,8 @@ class Starter:
             why = f"others to end: {most} may run at once (MESHFLEET_MAX_RUNNING)"
         elif most is None and not self._has_memory(attempts):
             why = "memory that other agents use"
+        elif not self._admission.has_disk(self._settings.runs_dir):
+            why = f"free space where {self._settings.runs_dir} is: less than {LEAST_DISK // 2**20} MiB are left"
         else:
             return True
         note_waiting(self._ledger, self._supervisor, why)

@@ -111,10 +111,11 @@ def test_a_death_by_signal_names_the_signal(status: int, name: str) -> None:
     )
 
 
-def test_no_status_at_all_is_a_death_together_with_the_shell() -> None:
+def test_no_status_at_all_is_a_death_together_with_the_shell_or_a_run_folder_that_could_not_hold_it() -> None:
     reason, error = failed(judge(None, run(words("half")), "", agent_file=None))
     assert reason == Reason.KILLED
-    assert "no exit status" in error
+    assert error.startswith("it left no exit status: ")
+    assert error.endswith("its run folder was full or removed meanwhile")
 
 
 @pytest.mark.parametrize("status", [None, 128 + signal.SIGKILL])

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import stat
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 import pytest
@@ -182,6 +184,17 @@ def test_an_environment_too_large_is_explained(fake_opencode: Path, tmp_path: Pa
 def test_a_run_folder_that_cannot_be_made_is_explained(fake_opencode: Path, tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("in the way", encoding="utf-8")
     with pytest.raises(Unavailable, match=r"could not be started: .*Not a directory.*runs"):
+        start(fake_opencode, tmp_path, "x")
+
+
+def test_a_disk_without_room_is_explained_with_what_to_do(
+    fake_opencode: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "mkdir", full)
+    with pytest.raises(Unavailable, match=r"no space left on device; free some space .*, and resume the agent"):
         start(fake_opencode, tmp_path, "x")
 
 

@@ -92,7 +92,10 @@ def _death(exit_code: int | None, report: RunReport) -> tuple[Reason, str] | Non
     if report.finished and report.words:
         return None
     if exit_code is None:
-        return Reason.KILLED, "it was killed together with the shell that watched it, so it left no exit status"
+        return Reason.KILLED, (
+            "it left no exit status: it was killed together with the shell that watched it, or its run folder was full "
+            "or removed meanwhile"
+        )
     if exit_code > SIGNALLED:
         return Reason.KILLED, f"it was killed by {_signal_name(exit_code - SIGNALLED)}"
     return None

@@ -36,6 +36,14 @@ NEW_FILE: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFO
 STDERR_HEAD_BYTES: Final = 8 * 1024
 STDERR_TAIL_BYTES: Final = 24 * 1024
 EXIT_LINE: Final = re.compile(rb"(\d{1,3})\n")
+REMEDIES: Final = {
+    errno.ENOSPC: "free some space where the ledger lies",
+    errno.EDQUOT: "free some space where the ledger lies",
+    errno.EAGAIN: "allow more processes (ulimit -u) or fewer agents at once (MESHFLEET_MAX_RUNNING)",
+    errno.ENOMEM: "have fewer agents run at once (MESHFLEET_MAX_RUNNING)",
+    errno.EMFILE: "allow more open files (ulimit -n)",
+}
+"""What to do where the system has too little of something to start anybody."""
 LONGEST_EXIT_LINE_BYTES: Final = 5  # one more than there may be
 
 #: OpenCode terminates, when it ends, whatever descends from its MCP servers, sessions of their own or not. So the shell
@@ -246,4 +254,6 @@ def _explained(error: OSError | ValueError, order: LaunchOrder) -> str:
         return f"its working directory {order.cwd} is no directory"
     if isinstance(error, OSError) and error.errno == errno.E2BIG:
         return "its environment is larger than the system allows; give it less env, or a smaller inline configuration"
+    if isinstance(error, OSError) and error.errno in REMEDIES:
+        return f"{os.strerror(error.errno or 0).lower()}; {REMEDIES[error.errno or 0]}, and resume the agent"
     return str(error)

@@ -59,6 +59,7 @@ class Replica:
         self._room_is_empty = False
         self._names_synced = False
         self._synced_to = 0
+        self._sync_failed = False
 
     @property
     def has_journal(self) -> bool:
@@ -136,10 +137,9 @@ class Replica:
             raise explained(error, "write to", self.journals.path(self.generation)) from None
         if written < len(line):
             self._cut_back()
-            raise Unavailable(
-                f"can't write to {self.journals.path(self.generation)}: {written} of {len(line)} bytes fitted; "
-                "free some space and try again"
-            )
+            # without numbers: what goes on being refused is to be told once, in the same words
+            path = self.journals.path(self.generation)
+            raise Unavailable(f"can't write to {path}: only a part fitted; free some space and try again")
         self.state.apply(operations)
         self.seq += 1
         self.offset += len(line)
@@ -159,11 +159,22 @@ class Replica:
         try:
             if not self._names_synced:
                 self.sync_names()
+            if self._sync_failed:
+                self._write_again()
             self.files.sync(self._journal())
             self._synced_to = self.offset
+            self._sync_failed = False
         except OSError as error:
+            self._sync_failed = True
             reason = explained(error, "sync", self.journals.path(self.generation))
             raise Unavailable(f"{reason}; the change is written, but a power cut may still lose it") from None
+
+    def _write_again(self) -> None:
+        """Write what a failed sync left off the disk, which the system takes for written; the bytes are the same."""
+        data = self.files.read(self._journal(), self._synced_to, self.offset - self._synced_to)
+        while data:
+            written = self.files.write(self._journal(), data, self.offset - len(data))
+            data = data[written:]
 
     def sync_names(self) -> None:
         """Return once the snapshot and the journal that are followed have their names on the disk."""
@@ -205,7 +216,7 @@ class Replica:
         self._snapshot_fd = self._journal_fd = self.identity = None
         self._first_record = self.offset = self._end = 0
         self._tail = b""
-        self._names_synced = self._room_is_empty = False
+        self._names_synced = self._room_is_empty = self._sync_failed = False
         self._synced_to = 0
 
     # -- following the snapshot -------------------------------------------------------------------------------------

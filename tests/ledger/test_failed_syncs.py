@@ -1,0 +1,87 @@
+"""A sync that failed: the system takes what it could not write for written, and the next sync says nothing of it."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meshfleet.errors import Unavailable
+from meshfleet.settings import Durability
+from tests.ledger.journals import written_in
+from tests.ledger.rows import quiet_ledger, send, waiting
+from tests.ledger.watched_files import Step, WatchedFiles
+
+
+class ForgetfulDisk(WatchedFiles):
+    """A disk of a system that forgets, when a sync fails, what was still to be written.
+
+    Attributes:
+        fails: How many syncs still fail.
+        kept: What is on the disk for good, by descriptor.
+        writes: How often something was written.
+    """
+
+    def __init__(self) -> None:
+        self.fails = self.writes = 0
+        self.kept: dict[int, bytearray] = defaultdict(bytearray)
+        self._to_be_written: dict[int, list[tuple[int, bytes]]] = defaultdict(list)
+
+    def around(self, name: str, step: Step, *args: Any) -> Any:
+        if name == "sync":
+            return self._sync(args[0])
+        result = step(*args)
+        if name == "write":
+            fd, data, offset = args
+            self.writes += 1
+            self._to_be_written[fd].append((offset, data[:result]))
+        elif name == "create":
+            self.kept.pop(result, None)
+            self._to_be_written.pop(result, None)
+        return result
+
+    def _sync(self, fd: int) -> None:
+        parts = self._to_be_written.pop(fd, [])
+        if self.fails:
+            self.fails -= 1
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        kept = self.kept[fd]
+        for offset, data in parts:
+            kept.extend(bytes(max(0, offset + len(data) - len(kept))))
+            kept[offset : offset + len(data)] = data
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+@pytest.mark.parametrize("size", [10, 20_000])
+def test_once_a_later_call_is_acknowledged_all_before_it_is_on_the_disk_too(
+    ledger_file: Path, size: int, failures: int
+) -> None:
+    disk = ForgetfulDisk()
+    ledger = quiet_ledger(ledger_file, disk, Durability.POWER)
+    send(ledger, "m0")
+    disk.fails = failures
+    for number in range(failures):
+        with pytest.raises(Unavailable, match="the change is written, but a power cut may still lose it"):
+            send(ledger, f"failed{number}", "x" * size)
+    send(ledger, "last")
+    (journal,) = ledger_file.parent.glob("*.ndjson")
+    assert bytes(disk.kept[ledger._replica._journal()]).rstrip(b"\0") == written_in(journal)
+    assert waiting(quiet_ledger(ledger_file)) == waiting(ledger)
+    assert waiting(ledger)[-1] == "last"
+
+
+def test_what_a_failed_sync_left_off_is_written_once_more_and_not_with_every_call(ledger_file: Path) -> None:
+    disk = ForgetfulDisk()
+    ledger = quiet_ledger(ledger_file, disk, Durability.POWER)
+    send(ledger, "m0")
+    disk.fails = 1
+    with pytest.raises(Unavailable):
+        send(ledger, "m1")
+    before = disk.writes
+    send(ledger, "m2")
+    send(ledger, "m3")
+    assert disk.writes == before + 3

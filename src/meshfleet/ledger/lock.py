@@ -59,6 +59,8 @@ class LedgerLock:
         try:
             self._held_fd = self._acquire(deadline, timeout_ms)
         except BaseException:
+            # what is locked already would stay so until this process ends
+            self.close()
             self._turn.release()
             raise
 

@@ -130,10 +130,11 @@ class State:
 
     def drop(self, table: str, key: str) -> None:
         """Remove a row, if it is there."""
-        row = self.tables[table].pop(key, None)
+        row = self.tables[table].get(key)
         if row is not None:
             for field, index in self._indexes_of(table):
                 _unindex(index, row[field], key)
+            del self.tables[table][key]
 
     def _indexes_of(self, table: str) -> Iterator[tuple[str, _Index]]:
         """The indexes over a table that there are, with their fields."""
@@ -201,10 +202,12 @@ def _index(rows: Mapping[str, Row], field: str) -> _Index:
 
 
 def _unindex(index: _Index, value: str, key: str) -> None:
-    keys = index[value]
-    del keys[key]
-    if not keys:
-        del index[value]
+    # it may be out already: what was cut off in the middle is done once more
+    keys = index.get(value)
+    if keys is not None:
+        keys.pop(key, None)
+        if not keys:
+            index.pop(value, None)
 
 
 def shared_operations(operations: list[Operation]) -> list[Operation]:

@@ -233,6 +233,21 @@ def test_a_contradiction_is_found(ledger_file: Path, kind: str, deed: Callable[[
     assert bytes_of(ledger_file.parent) == before
 
 
+@pytest.mark.parametrize(
+    "deed",
+    [change(receipt("seen"), timestamp=1), change(agent(role="A"), completed_at=1)],
+    ids=["a receipt before its message", "an end before its beginning"],
+)
+def test_what_a_clock_leaves_that_was_set_back_is_no_error(ledger_file: Path, deed: Callable[[Document], None]) -> None:
+    document = lived_in(ledger_file)
+    deed(document)
+    ledger_file.write_text(json.dumps(document))
+    report = verify(ledger_file)
+    assert report.clean
+    (finding,) = [one for one in report.findings if one.id in {"receipt-early", "agent-times"}]
+    assert finding.next_step == "nothing, if the clock was set back meanwhile"
+
+
 def test_every_kind_of_finding_is_tested() -> None:
     source = Path(__file__).parents[2] / "src" / "meshfleet" / "mesh" / "verify.py"
     kinds = set()

@@ -58,6 +58,7 @@ class Finding:
 
 
 _LONGEST_SHOWN: Final = 100
+_CLOCK: Final = "nothing, if the clock was set back meanwhile"
 """Characters of a value that is not what it should be."""
 
 
@@ -170,7 +171,7 @@ def _check_receipts(view: View, state: State) -> Iterator[Finding]:
             yield _error("receipt-orphan", where, f"its message {receipt['message_id']} does not exist")
             continue
         if receipt["timestamp"] < message["timestamp"]:
-            yield _error("receipt-early", where, "it was written before its message was sent")
+            yield _warning("receipt-early", where, "it was written before its message was sent", _CLOCK)
         if receipt["action"] == ACK and receipt["agent_id"] not in recipients_of(message):
             yield _warning("receipt-stranger", where, f"{receipt['agent_id']} acked a message it was not sent")
 
@@ -210,7 +211,7 @@ def _check_agents(view: View, _: State) -> Iterator[Finding]:
         if status is AgentStatus.RUNNING and started is None:
             yield _error("agent-times", where, "it is running, but was never started")
         if started is not None and completed is not None and completed < started:
-            yield _error("agent-times", where, "it ended before it started")
+            yield _warning("agent-times", where, "it ended before it started", _CLOCK)
         yield from _check_attempt(view, agent, status)
 
 

@@ -124,7 +124,7 @@ def test_a_relative_path_is_taken_from_the_current_folder(tmp_path: Path, monkey
         ("LOCK_TIMEOUT_MS", "0", "at least 1"),
         ("LOCK_TIMEOUT_MS", "soon", "whole number"),
         ("AGENT_TIMEOUT_MS", "0", "at least 1"),
-        ("AGENT_TIMEOUT_MS", "-5", "whole number"),
+        ("AGENT_TIMEOUT_MS", "-5", "a whole number, 0 or more"),
         ("AGENT_TIMEOUT_MS", "1e3", "whole number"),
         ("AGENT_TIMEOUT_MS", "1.5", "whole number"),
         ("AGENT_TIMEOUT_MS", " 5", "whole number"),

@@ -168,7 +168,7 @@ def _file(value: str) -> Path:
 
 def _whole_number(value: str) -> int:
     if not (value.isascii() and value.isdigit()):
-        raise ValueError("it has to be a whole number")
+        raise ValueError("it has to be a whole number, 0 or more")
     if len(value) > LONGEST_NUMBER:
         raise ValueError(f"it may have {LONGEST_NUMBER} digits at most")
     return int(value)

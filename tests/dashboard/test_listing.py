@@ -7,12 +7,9 @@ from hypothesis import strategies as st
 
 from meshfleet.dashboard.listing import (
     GAP,
-    Arrangement,
     Column,
     Listing,
-    Moment,
     Tone,
-    arranged,
     figure,
     fitted,
     next_order,
@@ -36,28 +33,6 @@ NUMBERS = Listing(
     first="NAME",
     empty="none",
 )
-ROWS = [("beta", 2), ("alpha", 10), ("gamma", None)]
-AT = Moment(0)
-
-
-def names(how: Arrangement) -> list[str]:
-    return [row[0] for row in arranged(NUMBERS, ROWS, how, AT)]
-
-
-def test_rows_stay_as_they_come_where_nothing_orders_them() -> None:
-    assert names(Arrangement()) == ["beta", "alpha", "gamma"]
-    assert names(Arrangement(reverse=True)) == ["gamma", "alpha", "beta"]
-
-
-def test_words_are_ordered_upwards_and_figures_downwards_with_nothing_last() -> None:
-    assert names(Arrangement(by="NAME")) == ["alpha", "beta", "gamma"]
-    assert names(Arrangement(by="SIZE")) == ["alpha", "beta", "gamma"]
-    assert names(Arrangement(by="SIZE", reverse=True)) == ["gamma", "beta", "alpha"]
-
-
-def test_a_filter_wants_every_word_in_any_order() -> None:
-    assert names(Arrangement("a ga")) == ["gamma"]
-    assert names(Arrangement("a zeta")) == []
 
 
 def test_the_next_order_goes_round_the_columns_that_have_one() -> None:

@@ -1,4 +1,4 @@
-"""A list as data: its columns, how it is ordered and filtered, and which columns a width has room for."""
+"""A list as data: its columns, what it is ordered and filtered by, and which columns a width has room for."""
 
 from __future__ import annotations
 
@@ -124,36 +124,6 @@ class Listing:
     def column(self, name: str | None) -> Column | None:
         """The column of a name."""
         return next((column for column in self.columns if column.name == name), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Arrangement:
-    """How a person wants a list: a filter in small letters, the column to order by, and if the other way round."""
-
-    needle: str = ""
-    by: str | None = None
-    reverse: bool = False
-
-
-def arranged(listing: Listing, rows: Sequence[Any], how: Arrangement, moment: Moment) -> Sequence[Any]:
-    """The rows that have every word of the filter, in the order that is wanted; equal ones stay as they come."""
-    needles = how.needle.split()
-    if needles:
-        rows = [row for row in rows if _has(listing.words(row), needles)]
-    column = listing.column(how.by)
-    if column is None or column.order is None:
-        return rows[::-1] if how.reverse else rows
-    order = column.order
-    return sorted(rows, key=lambda row: _comparable(order(row, moment)), reverse=column.descending != how.reverse)
-
-
-def _has(words: str, needles: Sequence[str]) -> bool:
-    return all(needle in words for needle in needles)
-
-
-def _comparable(value: Any) -> tuple[bool, bool, Any]:
-    """Nothing before numbers before words, so that what another program wrote can be ordered too."""
-    return value is not None, isinstance(value, str), 0 if value is None else value
 
 
 def next_order(listing: Listing, by: str | None) -> str | None:

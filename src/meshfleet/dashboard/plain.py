@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from rich.cells import cell_len, set_cell_size
 
+from meshfleet.dashboard.arranging import Arrangement, Arranger
 from meshfleet.dashboard.collector import Collector
-from meshfleet.dashboard.listing import Arrangement, Column, Listing, Moment, arranged, fitted, pieces_of
+from meshfleet.dashboard.listing import Column, Listing, Moment, fitted, pieces_of
 from meshfleet.dashboard.lists.agents import AGENTS
 from meshfleet.dashboard.lists.fleets import FLEETS
 from meshfleet.dashboard.lists.messages import MESSAGES
@@ -75,7 +76,7 @@ def _block(listing: Listing, rows: Sequence[Any], moment: Moment, width: int | N
     heading = counted(count, listing.name)
     if count > len(rows):
         heading += f", the last {len(rows)}"
-    ordered = arranged(listing, rows, Arrangement(by=listing.first), moment)
+    ordered = Arranger(listing).arranged(rows, Arrangement(by=listing.first), moment)
     columns = _widths(listing, ordered, moment) if width is None else fitted(listing.columns, width)
     lines = [
         heading,

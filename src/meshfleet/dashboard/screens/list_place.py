@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -14,11 +14,8 @@ from meshfleet.dashboard.deeds import BACK, COPY, FILTER, GO_IN, HELP, QUIT, REV
 from meshfleet.dashboard.listing import Listing, Moment, next_order
 from meshfleet.dashboard.picture import Picture
 from meshfleet.dashboard.screens.place import EVERYWHERE, Place
-from meshfleet.dashboard.widgets.lines import Lines
+from meshfleet.dashboard.widgets.lines import LOOKING, Lines
 from meshfleet.dashboard.wording import on_one_line
-
-ALWAYS_ORDERED: Final = 1_000
-"""Rows that are put in order at each look, since what they are ordered by may change with time alone."""
 
 
 def list_deeds(*own: Deed) -> tuple[Deed, ...]:
@@ -59,6 +56,11 @@ class ListPlace(Place):
         """The rows that a look has found; the same object while nothing has changed."""
         raise NotImplementedError
 
+    @property
+    def coming(self) -> str:
+        """What is said where rows are still to come; nothing where all are there."""
+        return "" if self.dashboard.looks else LOOKING
+
     def go_into(self, row: Any) -> None:
         """Go to what a row is about."""
         raise NotImplementedError
@@ -69,14 +71,10 @@ class ListPlace(Place):
         yield Static(id="told", markup=False)
 
     def show(self, picture: Picture, moment: Moment, fetched: Any) -> None:
-        """Show the rows, and put them in order again where that can matter."""
-        rows = self.rows_of(picture, fetched)
-        if rows is self._shown and len(rows) > ALWAYS_ORDERED:
-            self.lines.pass_time(moment)
-        else:
-            self._shown = rows
-            self.lines.show_rows(rows, moment)
-        self._tell()
+        """Show the rows."""
+        del moment
+        self._shown = self.rows_of(picture, fetched)
+        self._show_rows()
 
     def why_not(self, deed: Deed) -> str | None:
         """Why a deed can't be done now."""
@@ -161,9 +159,12 @@ class ListPlace(Place):
     def _rearrange(self, how: Any) -> None:
         if how != self.lines.arrangement:
             self.lines.arrangement = how
-            self.lines.show_rows(self._shown, self.moment)
-            self._tell()
+            self._show_rows()
             self.show_frame()
+
+    def _show_rows(self) -> None:
+        self.lines.show_rows(self._shown, self.moment, self.coming)
+        self._tell()
 
     def _tell(self) -> None:
         told = "" if self.current is None else on_one_line(self.LISTING.told(self.current))

@@ -15,7 +15,11 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from meshfleet.dashboard.listing import GAP, Arrangement, Column, Listing, Moment, Tone, arranged, fitted, pieces_of
+from meshfleet.dashboard.arranging import Arrangement, Arranger
+from meshfleet.dashboard.listing import GAP, Column, Listing, Moment, Tone, fitted, pieces_of
+
+LOOKING: Final = "looking"
+"""What is said in place of rows before anybody knows whether there are any."""
 
 _DESCENDING: Final = "▼"
 _ASCENDING: Final = "▲"
@@ -61,10 +65,12 @@ class Lines(ScrollView, can_focus=True):
         super().__init__()
         self.listing = listing
         self.arrangement = Arrangement(by=listing.first)
-        self.total = 0
+        self._arranger = Arranger(listing)
         self._rows: Sequence[Any] = ()
+        self._coming = LOOKING
         self._cursor = 0
         self._key: str | None = None
+        self._stays_last = False
         self._moment = Moment(0)
         self._places: list[tuple[Column, int]] = []
         self._styles: dict[str, Style] = {}
@@ -75,28 +81,28 @@ class Lines(ScrollView, can_focus=True):
         return self._rows[self._cursor] if self._rows else None
 
     @property
-    def shown(self) -> int:
-        """How many rows there are that the filter lets through."""
-        return len(self._rows)
-
-    @property
     def visible_rows(self) -> Sequence[Any]:
         """The rows on the screen."""
         top = self.scroll_offset.y
         return self._rows[top : top + max(0, self.size.height - 1)]
 
-    def show_rows(self, rows: Sequence[Any], moment: Moment) -> None:
-        """Show these from now on, filtered and ordered as is wanted."""
-        self.total = len(rows)
-        self._moment = moment
-        self._rows = arranged(self.listing, rows, self.arrangement, moment)
-        self._find_cursor()
-        self._resize()
-        self.refresh()
+    def show_rows(self, rows: Sequence[Any], moment: Moment, coming: str = "") -> None:
+        """Show these from now on, filtered and ordered as is wanted.
 
-    def pass_time(self, moment: Moment) -> None:
-        """Show the same rows at a later moment."""
-        self._moment = moment
+        Args:
+            rows: The rows; of many the same object while they are the same.
+            moment: What cells may depend on beside them.
+            coming: What is said where more of them are still to come.
+        """
+        before, was_in_sight = self._rows, self._is_cursor_in_sight
+        self._moment, self._coming = moment, coming
+        self._rows = self._arranger.arranged(rows, self.arrangement, moment)
+        self._resize()
+        if self._rows is not before:
+            place = self._cursor
+            self._find_cursor()
+            if was_in_sight and self._cursor != place:
+                self._keep_cursor_in_sight()
         self.refresh()
 
     def render_line(self, y: int) -> Strip:
@@ -106,7 +112,9 @@ class Lines(ScrollView, can_focus=True):
             return self._heading(width)
         place = y - 1 + self.scroll_offset.y
         if not self._rows and y == 1 + self.size.height // 3:
-            return self._words(self._emptiness(), width)
+            return self._words(self._coming or self._emptiness(), width)
+        if self._rows and self._coming and place == len(self._rows):
+            return self._words(self._coming, width)
         if place >= len(self._rows):
             return Strip.blank(width, self._style(Tone.PLAIN))
         return self._row(place, width)
@@ -147,8 +155,9 @@ class Lines(ScrollView, can_focus=True):
         self._put_cursor(self._cursor + by * max(1, self.size.height - 2))
 
     def action_end(self, place: int) -> None:
-        """Move the cursor to the first or the last row."""
+        """Move the cursor to the first row, or to the last, which may still be to come."""
         self._put_cursor(place if place >= 0 else len(self._rows) - 1)
+        self._stays_last = place < 0 and bool(self._coming)
 
     def action_choose(self) -> None:
         """Go into the row under the cursor."""
@@ -159,12 +168,17 @@ class Lines(ScrollView, can_focus=True):
         place = max(0, min(place, len(self._rows) - 1))
         self._cursor = place
         self._key = self.listing.key(self._rows[place]) if self._rows else None
+        self._stays_last = False
         self._keep_cursor_in_sight()
         self.refresh()
         self.post_message(self.Moved())
 
     def _find_cursor(self) -> None:
         """Put the cursor on the row it was on; where that is gone it stays at its place."""
+        if self._stays_last:
+            self._key = None
+            self._cursor = len(self._rows)
+            self._stays_last = bool(self._coming)
         if self._key is not None:
             for place, row in enumerate(self._rows):
                 if self.listing.key(row) == self._key:
@@ -179,7 +193,12 @@ class Lines(ScrollView, can_focus=True):
         self.scroll_to_region(Region(0, self._cursor, 1, 2), animate=False, force=True)
 
     def _resize(self) -> None:
-        self.virtual_size = Size(self.size.width, len(self._rows) + 1)
+        heading, coming = 1, 1 if self._coming and self._rows else 0
+        self.virtual_size = Size(self.size.width, heading + len(self._rows) + coming)
+
+    @property
+    def _is_cursor_in_sight(self) -> bool:
+        return 0 <= self._cursor - self.scroll_offset.y < self.size.height - 1
 
     def _emptiness(self) -> str:
         return f"nothing here has “{self.arrangement.needle}”" if self.arrangement.needle else self.listing.empty

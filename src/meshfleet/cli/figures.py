@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 from meshfleet.cli.output import printable
@@ -49,10 +50,15 @@ def money(dollars: float) -> str:
 def iso_time(ms: int) -> str:
     """A time in ms since the epoch as `2026-01-31T12:00:00.000Z`; one that is none as the number it is."""
     try:
-        moment = datetime.fromtimestamp(ms / 1000, UTC)
+        return f"{_iso_second(ms // _SECOND)}.{ms % _SECOND:03d}Z"
     except (ValueError, OverflowError, OSError):
         return str(ms)
-    return f"{moment.isoformat(timespec='seconds')[:_TO_THE_SECOND]}.{ms % 1000:03d}Z"
+
+
+@lru_cache
+def _iso_second(second: int) -> str:
+    # what happened in a night is told in the order of time, and much of it in the same second
+    return datetime.fromtimestamp(second, UTC).isoformat()[:_TO_THE_SECOND]
 
 
 def clock(ms: int, now: int) -> str:

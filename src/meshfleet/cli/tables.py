@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from meshfleet.cli import figures
 from meshfleet.cli.figures import NOTHING
@@ -48,6 +48,22 @@ _STYLES: Final[Mapping[str, str]] = {
     "over_budget": "bold red",
     "undeliverable": "bold yellow",
 }
+
+
+class Value(Protocol):
+    """What stands in a table; a pipe asks only for what is plain, and a terminal only for the rest."""
+
+    @property
+    def plain(self) -> str:
+        """As it stands in a pipe."""
+
+    @property
+    def shown(self) -> str:
+        """As a terminal shows it."""
+
+    @property
+    def style(self) -> str:
+        """Its colour there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +118,10 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows of cells, as many as there are columns."""
+    """Rows of values, as many as there are columns."""
 
     columns: Sequence[Column]
-    rows: list[list[Cell]] = field(default_factory=list)
+    rows: Sequence[Sequence[Value]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

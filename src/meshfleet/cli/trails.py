@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import Final
+from typing import ClassVar, Final
 
 from meshfleet.cli import figures
 from meshfleet.cli.figures import NOTHING
@@ -19,6 +20,7 @@ from meshfleet.cli.tables import (
     Note,
     Part,
     Table,
+    Value,
     identity,
     moment,
     state,
@@ -116,16 +118,16 @@ def of_timeline(moments: Sequence[Moment], left_out: int, roles: Mapping[str, st
         roles: What its agents are in it.
     """
     payloads = {one.row["id"]: one.row["payload"] for one in moments if one.kind is MomentKind.MESSAGE}
-    # the same agents come up again and again
+    # the same agents and messages come up again and again
     named = cache(words)
-    rows = [
+    rows: list[list[Value]] = [
         [
-            Cell(figures.iso_time(one.at), figures.exact_clock(one.at), "dim"),
-            named(one.kind),
+            _Time(one.at),
+            named(str(one.kind)),
             named(one.agent_id),
-            words(one.row.get("message_id", one.row["id"] if one.kind is MomentKind.MESSAGE else None)),
+            named(one.row["id"] if one.kind is MomentKind.MESSAGE else one.row.get("message_id")),
             named(one.role or one.agent_id),
-            _told(one, payloads, roles),
+            _Told(one, payloads, roles),
         ]
         for one in moments[left_out:]
     ]
@@ -183,24 +185,68 @@ def _named(agent_id: str, role: str | None) -> str:
     return figures.beginning(agent_id if role is None else f"{role} ({agent_id})")
 
 
-def _told(one: Moment, payloads: Mapping[str, str], roles: Mapping[str, str]) -> Cell:
-    row, style = one.row, ""
+@dataclass(slots=True)
+class _Time:
+    """When something happened."""
+
+    at: int
+    style: ClassVar[str] = "dim"
+
+    @property
+    def plain(self) -> str:
+        return figures.iso_time(self.at)
+
+    @property
+    def shown(self) -> str:
+        return figures.exact_clock(self.at)
+
+
+@dataclass(slots=True)
+class _Told:
+    """What happened.
+
+    Attributes:
+        moment: Of which it is told.
+        payloads: What the messages say, by their ids.
+        roles: What the fleet's agents are in it.
+    """
+
+    moment: Moment
+    payloads: Mapping[str, str]
+    roles: Mapping[str, str]
+
+    @property
+    def plain(self) -> str:
+        return figures.one_line(_told(self.moment, self.roles)) or NOTHING
+
+    @property
+    def shown(self) -> str:
+        told = _told(self.moment, self.roles)
+        if self.moment.kind is MomentKind.RECEIPT:
+            told += f": {self.payloads.get(self.moment.row['message_id'], '')[: figures.LONGEST_LINE]}"
+        return figures.beginning(told)
+
+    @property
+    def style(self) -> str:
+        is_end = self.moment.kind in {MomentKind.AGENT_ENDED, MomentKind.FLEET_ENDED}
+        return style_of(self.moment.row["status"]) if is_end else ""
+
+
+def _told(one: Moment, roles: Mapping[str, str]) -> str:
+    row = one.row
+    # what there is most of comes first
     match one.kind:
-        case MomentKind.FLEET_CREATED:
-            told = "the fleet is created"
-        case MomentKind.ATTEMPT_STARTED:
-            told = f"attempt {row['number']} starts"
-        case MomentKind.ATTEMPT_ENDED:
-            how = "ends well" if row.get("ok") is True else f"fails: {row.get('error') or row.get('reason') or '-'}"
-            told = f"attempt {row['number']} {how}"
-        case MomentKind.AGENT_ENDED | MomentKind.FLEET_ENDED:
-            told = f"{'is' if one.kind is MomentKind.AGENT_ENDED else 'the fleet is'} {row['status']}"
-            style = style_of(row["status"])
+        case MomentKind.RECEIPT:
+            return str(row["action"]) + (f" ({row['note']})" if row.get("note") else "")
         case MomentKind.MESSAGE:
             to = row["to_agent_id"]
-            told = f"{row['type']} to {'everyone' if to == EVERYONE else roles.get(to, to)}: {row['payload']}"
+            return f"{row['type']} to {'everyone' if to == EVERYONE else roles.get(to, to)}: {row['payload']}"
+        case MomentKind.ATTEMPT_STARTED:
+            return f"attempt {row['number']} starts"
+        case MomentKind.ATTEMPT_ENDED:
+            how = "ends well" if row.get("ok") is True else f"fails: {row.get('error') or row.get('reason') or '-'}"
+            return f"attempt {row['number']} {how}"
+        case MomentKind.FLEET_CREATED:
+            return "the fleet is created"
         case _:
-            told = row["action"] + (f" ({row['note']})" if row.get("note") else "")
-            about = payloads.get(row["message_id"], "")[: figures.LONGEST_LINE]
-            return Cell(figures.one_line(told) or NOTHING, figures.beginning(f"{told}: {about}"))
-    return words(told, style)
+            return f"{'is' if one.kind is MomentKind.AGENT_ENDED else 'the fleet is'} {row['status']}"

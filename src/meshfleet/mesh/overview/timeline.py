@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, partial
-from typing import Final
+from itertools import chain
+from operator import attrgetter
 
 from meshfleet.ledger import View
 from meshfleet.mesh.fleets import require_fleet
@@ -26,9 +27,6 @@ class MomentKind(StrEnum):
     ATTEMPT_ENDED = "attempt_ended"
     AGENT_ENDED = "agent_ended"
     FLEET_ENDED = "fleet_ended"
-
-
-_RANK: Final = {kind: place for place, kind in enumerate(MomentKind)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +57,11 @@ def timeline(view: View, fleet_id: str) -> list[Moment]:
         NotFound: There is no such fleet.
     """
     fleet = require_fleet(view, fleet_id)
-    moments = [*_of_fleet(fleet), *_of_messages(view, fleet_id)]
-    for agent in view.agents_of(fleet_id):
-        moments += _of_agent(view, agent)
-    return sorted(moments, key=lambda moment: (moment.at, _RANK[moment.kind]))
+    found: dict[MomentKind, list[Moment]] = {kind: [] for kind in MomentKind}
+    _take_messages(view, fleet_id, found[MomentKind.MESSAGE], found[MomentKind.RECEIPT])
+    for moment in chain(_of_fleet(fleet), *(_of_agent(view, agent) for agent in view.agents_of(fleet_id))):
+        found[moment.kind].append(moment)
+    return sorted(chain.from_iterable(found.values()), key=attrgetter("at"))
 
 
 def _of_fleet(fleet: Row) -> Iterable[Moment]:
@@ -81,7 +80,7 @@ def _of_agent(view: View, agent: Row) -> Iterable[Moment]:
         yield Moment(at, MomentKind.AGENT_ENDED, agent["id"], agent["role"], told)
 
 
-def _of_messages(view: View, fleet_id: str) -> Iterable[Moment]:
+def _take_messages(view: View, fleet_id: str, messages: list[Moment], receipts: list[Moment]) -> None:
     # there may be many more messages than there are agents
     known = cache(partial(role_of, view))
 
@@ -89,6 +88,5 @@ def _of_messages(view: View, fleet_id: str) -> Iterable[Moment]:
         return Moment(whole(row, "timestamp") or 0, kind, agent_id, known(agent_id), row)
 
     for message in view.messages_of(fleet_id):
-        yield of_somebody(MomentKind.MESSAGE, message["from_agent_id"], message)
-        for receipt in view.receipts_of(message["id"]):
-            yield of_somebody(MomentKind.RECEIPT, receipt["agent_id"], receipt)
+        messages.append(of_somebody(MomentKind.MESSAGE, message["from_agent_id"], message))
+        receipts += [of_somebody(MomentKind.RECEIPT, one["agent_id"], one) for one in view.receipts_of(message["id"])]

@@ -58,10 +58,12 @@ def held_back(app: Dashboard, which: Callable[[Wanted], bool]) -> Iterator[Calla
 
 
 @asynccontextmanager
-async def at_messages(ledger: Ledger, *way: str) -> AsyncGenerator[tuple[Pilot[None], Callable[[], None]]]:
+async def at_messages(
+    ledger: Ledger, *way: str, size: tuple[int, int] = (100, 30)
+) -> AsyncGenerator[tuple[Pilot[None], Callable[[], None]]]:
     """Go to the messages, of which the older ones are looked at after the call that is handed out."""
     app = dashboard_of(ledger)
-    async with app.run_test(size=(100, 30)) as pilot:
+    async with app.run_test(size=size) as pilot:
         await seen(pilot)
         with held_back(app, lambda wanted: wanted.messages == EVERY_MESSAGE) as go_on:
             await press(pilot, *way)
@@ -122,6 +124,16 @@ async def test_the_cursor_stays_on_its_message_while_older_ones_come(ledger: Led
         go_on()
         await all_there(pilot)
         assert current(pilot).id == own_id(105)
+
+
+async def test_the_cursor_stays_in_sight_where_older_messages_come_in_front_of_it(ledger: Ledger) -> None:
+    async with at_messages(ledger, size=(100, 8)) as (pilot, go_on):
+        await pilot.press("S", "down")
+        go_on()
+        await all_there(pilot)
+        assert (current(pilot).id, lines_of(pilot)._cursor) == (own_id(104), 4)
+        assert 0 < len(lines_of(pilot).visible_rows) < 4
+        assert current(pilot) in lines_of(pilot).visible_rows
 
 
 @pytest.mark.parametrize(("keys", "number"), [("", 104), ("G", 101), ("Gg", 104), ("Gk", 104)])

@@ -85,3 +85,28 @@ def test_what_a_failed_sync_left_off_is_written_once_more_and_not_with_every_cal
     send(ledger, "m2")
     send(ledger, "m3")
     assert disk.writes == before + 3
+
+
+def test_a_file_system_that_forgot_what_it_could_not_write_is_believed_again_once_a_snapshot_has_it(
+    ledger_file: Path,
+) -> None:
+    class Forgetting(ForgetfulDisk):
+        forgot = False
+
+        def around(self, name: str, step: Step, *args: Any) -> Any:
+            result = super().around(name, step, *args)
+            return bytes(len(result)) if name == "read" and self.forgot and b'"m1"' in result else result
+
+    disk = Forgetting()
+    ledger = quiet_ledger(ledger_file, disk, Durability.POWER)
+    send(ledger, "m0")
+    disk.fails = 1
+    with pytest.raises(Unavailable):
+        send(ledger, "m1")
+    disk.forgot = True
+    with pytest.raises(Unavailable, match="the change is written, but a power cut may still lose it"):
+        send(ledger, "m2")
+    disk.forgot = False
+    assert ledger.compact()
+    send(ledger, "m3")
+    assert waiting(quiet_ledger(ledger_file)) == ["m0", "m1", "m2", "m3"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -138,17 +139,16 @@ class Replica:
         if written < len(line):
             self._cut_back()
             # without numbers: what goes on being refused is to be told once, in the same words
-            path = self.journals.path(self.generation)
-            raise Unavailable(f"can't write to {path}: only a part fitted; free some space and try again")
+            where = self.journals.path(self.generation)
+            raise Unavailable(f"can't write to {where}: only a part fitted; free some space and try again")
         self.state.apply(operations)
         self.seq += 1
         self.offset += len(line)
 
     def begin_sync(self) -> None:
         """Have the disk begin to write the last transaction, while there is something else to do; never fails."""
-        if self._journal_fd is not None:
-            with suppress(OSError):
-                self.files.begin_sync(self._journal_fd, self.offset - 1)
+        with suppress(OSError, Unavailable):
+            self.files.begin_sync(self._journal(), self.offset - 1)
 
     def sync(self) -> None:
         """Return once everything taken in is on the disk.
@@ -171,7 +171,10 @@ class Replica:
 
     def _write_again(self) -> None:
         """Write what a failed sync left off the disk, which the system takes for written; the bytes are the same."""
-        data = self.files.read(self._journal(), self._synced_to, self.offset - self._synced_to)
+        data = self.records_from(self._synced_to)
+        if b"\0" in data or len(data) < self.offset - self._synced_to:
+            # some file systems forget what they could not write; memory has it, and the next snapshot will
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         while data:
             written = self.files.write(self._journal(), data, self.offset - len(data))
             data = data[written:]

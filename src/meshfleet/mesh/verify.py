@@ -58,8 +58,9 @@ class Finding:
 
 
 _LONGEST_SHOWN: Final = 100
-_CLOCK: Final = "nothing, if the clock was set back meanwhile"
 """Characters of a value that is not what it should be."""
+_CLOCK: Final = "nothing, if the clock was set back meanwhile"
+"""What to do about times that contradict each other."""
 
 
 @dataclass(frozen=True, slots=True)

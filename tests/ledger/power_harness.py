@@ -34,8 +34,15 @@ from tests.ledger.power_scenarios import EXPORTED, POWER_SCENARIOS, WITHOUT_A_DE
 from tests.ledger.rows import send, waiting
 
 MOST_FAILURES: Final = 3
-SOME_BYTES: Final = 7
-TORN_AT_EVERY_BYTE: Final = frozenset({"write after others wrote", "write that finds a torn tail"})
+SOME_BYTES: Final = 17
+TORN_AT_EVERY_BYTE: Final = frozenset(
+    {
+        "read after a compaction",
+        "read after two compactions",
+        "write after others wrote",
+        "write that finds a torn tail",
+    }
+)
 """The scenarios whose journals are torn at every byte; the others' at every `SOME_BYTES`."""
 OTHERS: Final = ("k1", "f1")
 """What others write after the process died."""

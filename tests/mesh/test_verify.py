@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import pytest
 
+from meshfleet.mesh.cancelling import cancel
 from meshfleet.mesh.receipts import ack_message, write_receipt
 from meshfleet.mesh.routing import record_routing_outcome, register_capability
 from meshfleet.mesh.settlement import Outcome, settle_attempt
@@ -207,6 +208,18 @@ def _capability(agent_id: str) -> Document:
 def _outcome(agent_id: str) -> Document:
     row = {"agent_id": agent_id, "capability_key": "sql", "successes": 1, "failures": 0, "updated_at": 1}
     return {f"{agent_id}:sql": row}
+
+
+def test_one_message_waits_and_two_messages_wait(ledger_file: Path) -> None:
+    ledger = open_ledger(ledger_file)
+    fleet_id, (agent_id,) = fleet_of(ledger, "A")
+    told = []
+    for _ in range(2):
+        send(ledger, fleet_id, agent_id)
+        cancel(ledger, agent_id=agent_id)
+        told += [finding.what for finding in verify(ledger_file).findings if finding.id == "undeliverable"]
+    waiting = ("1 message waits", "2 messages wait")
+    assert told == [f"{each} for it, not seen by it, and 'A' is cancelled" for each in waiting]
 
 
 def test_a_ledger_that_the_rules_wrote_is_clean(ledger_file: Path) -> None:

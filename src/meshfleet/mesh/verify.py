@@ -238,7 +238,8 @@ def _check_attempts(view: View, state: State) -> Iterator[Finding]:
 def _check_inboxes_of_the_ended(view: View, _: State) -> Iterator[Finding]:
     lost = Counter((agent["id"], agent["role"], agent["status"]) for _, agent in undeliverable(view))
     for (agent_id, role, status), count in lost.items():
-        what = f"{count} messages wait for it that it has not seen, and {role!r} is {status}"
+        waiting = "1 message waits" if count == 1 else f"{count} messages wait"
+        what = f"{waiting} for it, not seen by it, and {role!r} is {status}"
         yield _warning("undeliverable", f"agents {agent_id}", what, "resume it, or send them to another")
 
 

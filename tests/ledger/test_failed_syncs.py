@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from meshfleet.errors import Unavailable
+from meshfleet.ledger import Ledger
 from meshfleet.settings import Durability
 from tests.ledger.journals import written_in
 from tests.ledger.rows import quiet_ledger, send, waiting
@@ -55,6 +56,16 @@ class ForgetfulDisk(WatchedFiles):
             kept[offset : offset + len(data)] = data
 
 
+def ledger_whose_sync_failed(file: Path, disk: ForgetfulDisk) -> Ledger:
+    """A ledger with m0 on the disk, and m1 written and not synced."""
+    ledger = quiet_ledger(file, disk, Durability.POWER)
+    send(ledger, "m0")
+    disk.fails = 1
+    with pytest.raises(Unavailable):
+        send(ledger, "m1")
+    return ledger
+
+
 @pytest.mark.parametrize("failures", [1, 2])
 @pytest.mark.parametrize("size", [10, 20_000])
 def test_once_a_later_call_is_acknowledged_all_before_it_is_on_the_disk_too(
@@ -76,11 +87,7 @@ def test_once_a_later_call_is_acknowledged_all_before_it_is_on_the_disk_too(
 
 def test_what_a_failed_sync_left_off_is_written_once_more_and_not_with_every_call(ledger_file: Path) -> None:
     disk = ForgetfulDisk()
-    ledger = quiet_ledger(ledger_file, disk, Durability.POWER)
-    send(ledger, "m0")
-    disk.fails = 1
-    with pytest.raises(Unavailable):
-        send(ledger, "m1")
+    ledger = ledger_whose_sync_failed(ledger_file, disk)
     before = disk.writes
     send(ledger, "m2")
     send(ledger, "m3")
@@ -98,11 +105,7 @@ def test_a_file_system_that_forgot_what_it_could_not_write_is_believed_again_onc
             return bytes(len(result)) if name == "read" and self.forgot and b'"m1"' in result else result
 
     disk = Forgetting()
-    ledger = quiet_ledger(ledger_file, disk, Durability.POWER)
-    send(ledger, "m0")
-    disk.fails = 1
-    with pytest.raises(Unavailable):
-        send(ledger, "m1")
+    ledger = ledger_whose_sync_failed(ledger_file, disk)
     disk.forgot = True
     with pytest.raises(Unavailable, match="the change is written, but a power cut may still lose it"):
         send(ledger, "m2")

@@ -1,4 +1,4 @@
-"""A call that is cut off at any point, by a signal or for lack of memory: others go on, and so does its process."""
+"""A call that is cut off, by a signal or for lack of memory: others go on, and so does its process."""
 
 from __future__ import annotations
 

@@ -77,6 +77,11 @@ def counted(number: int, plural: str) -> str:
     return f"{number} {_SINGULAR.get(plural, plural.removesuffix('s')) if number == 1 else plural}"
 
 
+def messages_waiting(number: int) -> str:
+    """How many messages wait, for a person: `1 message waits`, `2 messages wait`."""
+    return f"{counted(number, 'messages')} {'waits' if number == 1 else 'wait'}"
+
+
 def end_of(text: str, most: int, where: str) -> str:
     """The end of a text of so many bytes of UTF-8, marked with where the rest is when something was cut off."""
     data = text.encode(errors="replace")

@@ -19,6 +19,7 @@ from meshfleet.mesh.inboxes import undeliverable
 from meshfleet.mesh.lifecycle import status_of_fleet
 from meshfleet.mesh.receipts import ACK
 from meshfleet.mesh.templates import TEMPLATE_NAME, is_standing, specs_of_template
+from meshfleet.mesh.texts import messages_waiting
 from meshfleet.model import (
     ORCHESTRATOR,
     AgentStatus,
@@ -182,7 +183,7 @@ def _check_inboxes(view: View, state: State) -> Iterator[Finding]:
         if not ids:
             continue
         if agent_id != ORCHESTRATOR and view.get("agents", agent_id) is None:
-            what = "1 message waits for nobody" if len(ids) == 1 else f"{len(ids)} messages wait for nobody"
+            what = f"{messages_waiting(len(ids))} for nobody"
             yield _warning("inbox-nobody", f"inboxes {agent_id}", what)
         for message_id in ids:
             message = view.get("messages", message_id)
@@ -238,8 +239,7 @@ def _check_attempts(view: View, state: State) -> Iterator[Finding]:
 def _check_inboxes_of_the_ended(view: View, _: State) -> Iterator[Finding]:
     lost = Counter((agent["id"], agent["role"], agent["status"]) for _, agent in undeliverable(view))
     for (agent_id, role, status), count in lost.items():
-        waiting = "1 message waits" if count == 1 else f"{count} messages wait"
-        what = f"{waiting} for it, not seen by it, and {role!r} is {status}"
+        what = f"{messages_waiting(count)} for it, not seen by it, and {role!r} is {status}"
         yield _warning("undeliverable", f"agents {agent_id}", what, "resume it, or send them to another")
 
 

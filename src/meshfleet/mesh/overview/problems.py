@@ -14,6 +14,7 @@ from meshfleet.mesh.inboxes import undeliverable
 from meshfleet.mesh.lifecycle import AT_WORK, attempt_of
 from meshfleet.mesh.overview.fields import Left, nobody, text, whole
 from meshfleet.mesh.overview.fleets import condition
+from meshfleet.mesh.texts import messages_waiting
 from meshfleet.model import AgentStatus, Row, attempt_key
 
 
@@ -119,8 +120,7 @@ def _undeliverable(view: View) -> Iterable[Problem]:
     for message, agent in undeliverable(view):
         found.setdefault(agent["id"], (agent, []))[1].append(message["id"])
     for agent, waiting in found.values():
-        count = "1 message waits" if len(waiting) == 1 else f"{len(waiting)} messages wait"
-        what = f"{count} for an agent that is {agent['status']}"
+        what = f"{messages_waiting(len(waiting))} for an agent that is {agent['status']}"
         latest = whole(view.get("messages", waiting[-1]) or {}, "timestamp")
         whose = (agent["fleet_id"], agent["id"], agent["role"])
         yield Problem(ProblemKind.UNDELIVERABLE, *whose, latest, what, tuple(waiting))

@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 
 from meshfleet.ledger import compaction, exchange, journal, repair, store
 from meshfleet.ledger.files import Files
+from meshfleet.ledger.journal_file import JournalFile
 from meshfleet.ledger.journals import Journals
 from meshfleet.ledger.lock import LedgerLock
 from meshfleet.ledger.replica import Replica
@@ -79,7 +80,7 @@ def no_identity_check_under_the_lock() -> None:
             whole(self)
             return
         self._take_in()
-        self._cut_torn_tail()
+        self._cut_torn_tail(self._open_journal())
 
     _put(Replica, "refresh_under_lock", refresh_under_lock)
 
@@ -187,8 +188,8 @@ def the_rename_comes_before_the_next_journal() -> None:
 def a_torn_tail_is_written_behind() -> None:
     """A writer appends behind whatever the journal ends with."""
 
-    def leave(self: Replica) -> None:
-        self.offset += len(self._tail)
+    def leave(_self: Replica, torn: JournalFile) -> None:
+        torn.offset += len(torn.tail)
 
     _put(Replica, "_cut_torn_tail", leave)
 
@@ -289,7 +290,7 @@ def a_compaction_takes_no_lock() -> None:
 @_broken
 def a_write_is_acknowledged_before_it_is_synced() -> None:
     """The sync is somebody else's business."""
-    _put(Replica, "sync", lambda _self: None)
+    _put(JournalFile, "sync", lambda _self, _end: None)
 
 
 @_broken
@@ -313,7 +314,7 @@ def the_next_journals_name_is_not_synced() -> None:
 @_broken
 def the_old_journal_goes_before_the_rename_is_durable() -> None:
     """The folder is not synced between the rename and the removal of the old journal."""
-    _put(Replica, "sync_names", lambda _self: None)
+    _put(JournalFile, "sync_names", lambda _self: None)
 
 
 @_broken
@@ -323,7 +324,7 @@ def a_rename_of_somebody_who_died_is_trusted() -> None:
 
     def switch_and_trust(self: Replica, *rest: Any) -> None:
         switch(self, *rest)
-        self._names_synced = True
+        self._open_journal()._names_synced = True
 
     _put(Replica, "switch", switch_and_trust)
 

@@ -15,8 +15,11 @@ from tests.ledger.crash_scenarios import Stage
 
 _MOMENT: Final = re.compile(r"-\d+$")
 _BY_LOT: Final = re.compile(rb'"snapshot":\[(\d+),(\d+),(\d+)\],"crc":"\w{8}"|"lineage":(\d+)')
-_NO_DIFFERENCE: Final = frozenset({"data_file", "_data_name", "files", "journals", "state", "identity"})
-"""What a replica has that is the same for all, or is looked at by itself."""
+_NO_DIFFERENCE: Final = frozenset(
+    {"data_file", "_data_name", "files", "journals", "state", "identity", "_journal"}
+    | {"journal._files", "journal._syncing", "journal._counting"}
+)
+"""What a replica and its journal have that is the same for all, or is looked at by itself."""
 
 
 def state_of(stage: Stage) -> int:
@@ -48,7 +51,9 @@ class _Look:
     def _memory(self) -> str:
         """All that the one that stayed has in memory, and the files it has open, which may have lost their names."""
         replica = self._stage.keeper._replica
-        everything = {**vars(replica), "lock_fd": self._stage.keeper._lock._fd}
+        followed = vars(replica._journal) if replica._journal is not None else {}
+        everything = {**vars(replica), **{f"journal.{name}": value for name, value in followed.items()}}
+        everything["lock_fd"] = self._stage.keeper._lock._fd
         own: dict[str, Any] = {
             name: self._opened(value) if name.endswith("_fd") and value is not None else value
             for name, value in everything.items()

@@ -80,7 +80,7 @@ def test_once_a_later_call_is_acknowledged_all_before_it_is_on_the_disk_too(
             send(ledger, f"failed{number}", "x" * size)
     send(ledger, "last")
     (journal,) = ledger_file.parent.glob("*.ndjson")
-    assert bytes(disk.kept[ledger._replica._journal()]).rstrip(b"\0") == written_in(journal)
+    assert bytes(disk.kept[ledger._replica._open_journal()._fd]).rstrip(b"\0") == written_in(journal)
     assert waiting(quiet_ledger(ledger_file)) == waiting(ledger)
     assert waiting(ledger)[-1] == "last"
 

@@ -21,6 +21,8 @@ from meshfleet.ledger.files import PRIVATE_FILE, explained
 
 FIRST_PAUSE_S: Final = 0.000_05
 LONGEST_PAUSE_S: Final = 0.004
+LONGEST_CLOSING_S: Final = 1.0
+"""How long `close` waits for a thread of this process, which in turn may wait for a process that is stopped."""
 
 
 class LedgerLock:
@@ -60,7 +62,7 @@ class LedgerLock:
             self._held_fd = self._acquire(deadline, timeout_ms)
         except BaseException:
             # what is locked already would stay so until this process ends
-            self.close()
+            self._give_descriptor_back()
             self._turn.release()
             raise
 
@@ -95,7 +97,14 @@ class LedgerLock:
             self._held_fd = None
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Give the descriptor back once no thread of this process is at the lock; one that stays there keeps it."""
+        if self._turn.acquire(timeout=LONGEST_CLOSING_S):
+            try:
+                self._give_descriptor_back()
+            finally:
+                self._turn.release()
+
+    def _give_descriptor_back(self) -> None:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
@@ -118,7 +127,7 @@ class LedgerLock:
                 continue
             if self._is_still_in_place():
                 return fd
-            self.close()
+            self._give_descriptor_back()
 
     def _is_still_in_place(self) -> bool:
         """False when somebody deleted the lock's file: others would lock a new one beside ours."""
@@ -127,7 +136,7 @@ class LedgerLock:
         except FileNotFoundError:
             return False
         except OSError as error:
-            self.close()
+            self._give_descriptor_back()
             raise explained(error, "lock", self._path) from None
 
     def _open(self) -> int:

@@ -7,26 +7,19 @@ then the new one, of which it skips what it has. Only what is not a continuation
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
-from contextlib import suppress
 from pathlib import Path
-from typing import Final
 from zlib import crc32
 
 from meshfleet.errors import Unavailable
 from meshfleet.ledger import journal, snapshot
 from meshfleet.ledger.files import Files, Identity, explained
+from meshfleet.ledger.journal_file import JournalFile, PendingSync
 from meshfleet.ledger.journals import Journals, Moved, damaged
 from meshfleet.ledger.schema import Malformed
 from meshfleet.ledger.state import State, shared_operations
 
 log = logging.getLogger(__name__)
-
-LOOK_SIZE: Final = 1024
-"""Bytes of the journal that are read at first to see whether others wrote."""
-_EMPTY_ROOM: Final = bytes(LOOK_SIZE)
 
 
 class Replica:
@@ -34,7 +27,6 @@ class Replica:
 
     Attributes:
         generation: Of the snapshot followed; 0 while there is none that meshfleet wrote.
-        offset: The end of the last journal line taken in, in bytes.
         journals: Those in the folder, the one that is followed and others.
         identity: Of the snapshot followed; None while there is none.
         torn_tails_cut: How many torn transactions were cut off by this process.
@@ -49,33 +41,30 @@ class Replica:
         self.state = State()
         self.seq = 0
         self.generation = 0
-        self.offset = 0
         self.identity: Identity | None = None
         self.torn_tails_cut = 0
         self._snapshot_fd: int | None = None
-        self._journal_fd: int | None = None
-        self._first_record = 0
-        self._end = 0
-        self._tail = b""
-        self._room_is_empty = False
-        self._names_synced = False
-        self._synced_to = 0
-        self._sync_failed = False
+        self._journal: JournalFile | None = None
 
     @property
     def has_journal(self) -> bool:
         """False while there is nothing to append to: no ledger yet, or one that another program wrote."""
-        return self._journal_fd is not None
+        return self._journal is not None
+
+    @property
+    def offset(self) -> int:
+        """The end of the last journal line taken in, in bytes."""
+        return self._journal.offset if self._journal is not None else 0
 
     @property
     def records_since_snapshot(self) -> bool:
         """True when the journal holds transactions that the snapshot has not."""
-        return self.offset > self._first_record
+        return self._journal is not None and self._journal.has_records
 
     @property
     def is_on_the_disk(self) -> bool:
         """True when everything taken in is known to be on the disk; somebody else's transaction may not be yet."""
-        return self._journal_fd is None or (self._names_synced and self._synced_to == self.offset)
+        return self._journal is None or self._journal.is_on_the_disk
 
     def follows(self, snapshot_fd: int) -> bool:
         """True when this descriptor is the one held open for the snapshot followed."""
@@ -91,7 +80,7 @@ class Replica:
             Unavailable: The files can't be read.
         """
         self._follow()
-        if b"\0" in self._tail:
+        if self._journal is not None and b"\0" in self._journal.tail:
             raise journal.Damaged("a part of it is missing")
 
     def _follow(self) -> None:
@@ -110,12 +99,12 @@ class Replica:
         """
         try:
             self._follow()
-            if self._tail:
-                self._cut_torn_tail()
+            if self._journal is not None and self._journal.tail:
+                self._cut_torn_tail(self._journal)
         except OSError as error:
             raise explained(error, "cut a torn transaction off", self.journals.path(self.generation)) from None
         except journal.Damaged as damage:
-            raise damaged(self.journals.path(self.generation), f"line {self._line()}: {damage}") from None
+            raise damaged(self.journals.path(self.generation), f"line {self._open_journal().line}: {damage}") from None
         except Moved as moved:
             raise damaged(self.data_file, str(moved)) from None
 
@@ -127,62 +116,26 @@ class Replica:
             Unavailable: The disk refused; the journal is as it was.
         """
         line = journal.encode_record(self.seq + 1, operations)
-        try:
-            if not self._names_synced:
-                # whoever renamed the snapshot into place may have died before the rename was on the disk, and then a
-                # power cut would leave what is written now beside the snapshot of before
-                self.sync_names()
-            written = self._write(line)
-        except OSError as error:
-            self._cut_back()
-            raise explained(error, "write to", self.journals.path(self.generation)) from None
-        if written < len(line):
-            self._cut_back()
-            # without numbers: what goes on being refused is to be told once, in the same words
-            where = self.journals.path(self.generation)
-            raise Unavailable(f"can't write to {where}: only a part fitted; free some space and try again")
+        written_to = self._open_journal()
+        written_to.write(line)
         self.state.apply(operations)
         self.seq += 1
-        self.offset += len(line)
+        written_to.offset += len(line)
 
-    def begin_sync(self) -> None:
-        """Have the disk begin to write the last transaction, while there is something else to do; never fails."""
-        with suppress(OSError, Unavailable):
-            self.files.begin_sync(self._journal(), self.offset - 1)
-
-    def sync(self) -> None:
-        """Return once everything taken in is on the disk.
+    def pending_sync(self) -> PendingSync:
+        """What to wait for until everything taken in is on the disk.
 
         Raises:
-            Unavailable: The disk refused; the change is in the file, but a power cut may lose it.
+            Unavailable: The files were closed.
         """
-        try:
-            if not self._names_synced:
-                self.sync_names()
-            if self._sync_failed:
-                self._write_again()
-            self.files.sync(self._journal())
-            self._synced_to = self.offset
-            self._sync_failed = False
-        except OSError as error:
-            self._sync_failed = True
-            reason = explained(error, "sync", self.journals.path(self.generation))
-            raise Unavailable(f"{reason}; the change is written, but a power cut may still lose it") from None
-
-    def _write_again(self) -> None:
-        """Write what a failed sync left off the disk, which the system takes for written; the bytes are the same."""
-        data = self.records_from(self._synced_to)
-        if b"\0" in data or len(data) < self.offset - self._synced_to:
-            # some file systems forget what they could not write; memory has it, and the next snapshot will
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        while data:
-            written = self.files.write(self._journal(), data, self.offset - len(data))
-            data = data[written:]
+        return PendingSync(self._open_journal())
 
     def sync_names(self) -> None:
         """Return once the snapshot and the journal that are followed have their names on the disk."""
-        self.files.sync_folder(self.data_file.parent)
-        self._names_synced = True
+        if self._journal is not None:
+            self._journal.sync_names()
+        else:
+            self.files.sync_folder(self.data_file.parent)
 
     def sync_snapshot(self) -> None:
         """Return once the snapshot that is followed is on the disk, whoever wrote it and under its name."""
@@ -192,7 +145,7 @@ class Replica:
 
     def records_from(self, offset: int) -> bytes:
         """The journal's bytes from an offset to the end of what was taken in."""
-        return self.files.read(self._journal(), offset, self.offset - offset)
+        return self._open_journal().records_from(offset)
 
     def switch(self, snapshot_fd: int, generation: int, journal_fd: int | None, first_record: int, offset: int) -> None:
         """Follow another snapshot and journal from now on; the old descriptors are given back.
@@ -206,21 +159,19 @@ class Replica:
         """
         self.release()
         # both are to be given back from here on, whatever is refused
-        self._snapshot_fd, self._journal_fd = snapshot_fd, journal_fd
-        self._first_record, self.offset = first_record, offset
+        self._snapshot_fd = snapshot_fd
+        if journal_fd is not None:
+            self._journal = JournalFile(self.journals.path(generation), journal_fd, self.files, first_record, offset)
         self.identity = self.files.identify_open(snapshot_fd)
         self.generation = generation
 
     def release(self) -> None:
         """Give the descriptors back."""
-        for fd in (self._snapshot_fd, self._journal_fd):
-            if fd is not None:
-                self.files.close(fd)
-        self._snapshot_fd = self._journal_fd = self.identity = None
-        self._first_record = self.offset = self._end = 0
-        self._tail = b""
-        self._names_synced = self._room_is_empty = self._sync_failed = False
-        self._synced_to = 0
+        if self._snapshot_fd is not None:
+            self.files.close(self._snapshot_fd)
+        if self._journal is not None:
+            self._journal.let_go()
+        self._snapshot_fd = self._journal = self.identity = None
 
     # -- following the snapshot -------------------------------------------------------------------------------------
 
@@ -310,36 +261,9 @@ class Replica:
     # -- following the journal --------------------------------------------------------------------------------------
 
     def _take_in(self) -> None:
-        if self._journal_fd is None or self._room_goes_on(self._journal_fd):
-            return
-        self._end = self.files.size(self._journal_fd)
-        if self._end < self.offset:
-            raise journal.Damaged(f"the file has {self._end} bytes, but had {self.offset}")
-        data = self._behind(self._journal_fd)
-        position, end = 0, data.rfind(b"\n", 0, journal.end_of_lines(data)) + 1
-        while position < end:
-            stop = data.index(b"\n", position)
-            self._replay(data[position:stop])
-            self.offset += stop + 1 - position
-            position = stop + 1
-        self._tail = data[position:].rstrip(b"\0")
-        self._room_is_empty = not self._tail
-
-    def _room_goes_on(self, fd: int) -> bool:
-        """Whether the room is as it was last seen: nobody wrote, and nobody cut the file."""
-        return self._room_is_empty and self.files.read(fd, self.offset, LOOK_SIZE) == _EMPTY_ROOM
-
-    def _behind(self, fd: int) -> bytes:
-        """What lies in the journal behind what was taken in: at first all of it, later as far as it is not room."""
-        if not self._room_is_empty:
-            return self.files.read(fd, self.offset, self._end - self.offset)
-        data, length = b"", LOOK_SIZE
-        while True:
-            part = self.files.read(fd, self.offset + len(data), length)
-            data += part
-            if len(part) < length or part.endswith(b"\0"):
-                return data
-            length *= 2
+        if self._journal is not None and not self._journal.room_goes_on():
+            for line in self._journal.lines_behind():
+                self._replay(line)
 
     def _replay(self, line: bytes) -> None:
         record = journal.decode_record(line)
@@ -350,50 +274,15 @@ class Replica:
         self.state.apply(shared_operations(record.operations))
         self.seq = record.seq
 
-    def _cut_torn_tail(self) -> None:
-        tail = self.files.read(self._journal(), self.offset, self._end - self.offset).rstrip(b"\0")
-        if not journal.is_torn(tail, self.offset):
-            raise journal.Damaged(journal.problem_behind_lines(tail))
-        self._truncate()
-        self._tail, self._room_is_empty = b"", True
+    def _cut_torn_tail(self, torn: JournalFile) -> None:
+        cut = torn.cut_torn_tail()
         self.torn_tails_cut += 1
-        log.warning("cut %d bytes of a torn transaction off the journal", len(tail))
+        log.warning("cut %d bytes of a torn transaction off the journal", cut)
 
-    def _truncate(self) -> None:
-        self.files.truncate(self._journal(), self.offset)
-        self._end = self.offset
-
-    def _write(self, line: bytes) -> int:
-        """Write a line behind the last one, and room for others behind it where there is none left."""
-        end = self.offset + len(line)
-        if end > self._end:
-            self._end = journal.end_with_room(end)
-            line += bytes(self._end - end)
-        try:
-            return self.files.write(self._journal(), line, self.offset)
-        except OSError as error:
-            if error.errno != errno.EBADF:
-                raise
-        # it could only be read when it was opened; it may have become writable since
-        fd = self.files.open_to_write(self.journals.path(self.generation))
-        self.files.close(self._journal())
-        self._journal_fd = fd
-        return self.files.write(fd, line, self.offset)
-
-    def _cut_back(self) -> None:
-        try:
-            self._truncate()
-        except OSError:
-            log.warning("could not cut the journal back; the next writer will", exc_info=True)
-
-    def _journal(self) -> int:
-        if self._journal_fd is None:
+    def _open_journal(self) -> JournalFile:
+        if self._journal is None:
             raise Unavailable(f"{self.data_file} is not open; open it again")
-        return self._journal_fd
-
-    def _line(self) -> int:
-        """The number of the journal's line behind those that were taken in, the header being 1."""
-        return self.records_from(0).count(b"\n") + 1
+        return self._journal
 
 
 def _changed_lineage(lineage: int, identity: Identity) -> int:

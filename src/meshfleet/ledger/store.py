@@ -19,6 +19,7 @@ from meshfleet.ledger.bells import Belfry
 from meshfleet.ledger.compaction import Compactor, compact, establish
 from meshfleet.ledger.events import EventLog
 from meshfleet.ledger.files import Files, make_private_folder
+from meshfleet.ledger.journal_file import PendingSync
 from meshfleet.ledger.journals import Moved
 from meshfleet.ledger.lock import LedgerLock
 from meshfleet.ledger.replica import Replica
@@ -125,24 +126,30 @@ class Ledger:
             raise RuntimeError("a rule must not start a transaction of its own")
         if not self._replica.has_journal:
             make_private_folder(self.data_file.parent)
-        with self._lock.held(self._lock_timeout_ms), self._mutex:
-            transaction, result = self._run(rule)
-            self._lock.let_others_go_on()
-            # a rule that finds done what it was to do says so, and whoever did it may have died before its sync
-            waits = self._durability is Durability.POWER and (
-                bool(transaction.operations) or not self._replica.is_on_the_disk
-            )
-            if waits:
-                self._replica.begin_sync()
+        pending: PendingSync | None = None
+        try:
+            with self._lock.held(self._lock_timeout_ms):
+                with self._mutex:
+                    transaction, result = self._run(rule)
+                    if self._has_to_wait_for_the_disk(transaction):
+                        pending = self._replica.pending_sync()
+                self._lock.let_others_go_on()
+                if pending is not None:
+                    pending.begin()
+                if transaction.operations:
+                    self._compactor.written()
+                if transaction.events:
+                    # before another thread's transaction, so that the log has them in the order of the ledger
+                    self.events.append_all(transaction.events)
+            # while the disk is at work; whoever hears it may see what is not acknowledged yet, as any reader may
             if transaction.operations:
-                self._compactor.written()
-            if transaction.events:
-                self.events.append_all(transaction.events)
-            if waits:
-                self._replica.sync()
-        if transaction.operations:
-            self._belfry.ring_for(transaction.operations)
-        return result
+                self._belfry.ring_for(transaction.operations)
+            if pending is not None:
+                pending.wait()
+            return result
+        finally:
+            if pending is not None:
+                pending.end()
 
     def compact(self, *, gently: bool = False) -> bool:
         """Fold the journal into a new snapshot; False when there was nothing to fold or somebody else was at it.
@@ -194,9 +201,9 @@ class Ledger:
     def close(self) -> None:
         """Fold what was written into the snapshot and give every descriptor back; the ledger can't be used again."""
         self._compactor.stop()
+        self._lock.close()
         with self._mutex:
             self._replica.release()
-            self._lock.close()
         self.events.close()
 
     def _run(self, rule: Callable[[Transaction], T]) -> tuple[Transaction, T]:
@@ -213,6 +220,12 @@ class Ledger:
                 establish(self._replica)
             self._replica.append(transaction.operations)
         return transaction, result
+
+    def _has_to_wait_for_the_disk(self, transaction: Transaction) -> bool:
+        """A rule that finds done what it was to do says so, and whoever did it may have died before its sync."""
+        return self._durability is Durability.POWER and (
+            bool(transaction.operations) or not self._replica.is_on_the_disk
+        )
 
     def _refreshed(self) -> bool:
         """Whether memory has what others wrote; if not, only a look under the lock tells why."""

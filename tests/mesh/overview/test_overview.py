@@ -348,8 +348,21 @@ def test_an_id_or_a_beginning_that_only_one_has_names_a_row(ledger: Ledger) -> N
 @pytest.mark.parametrize("name", ["", "zz", "\x1b"])
 def test_a_name_that_nothing_has_is_refused(ledger: Ledger, name: str) -> None:
     fleet_of(ledger, "A")
-    with pytest.raises(NotFound, match="is no fleet, agent or message of "):
+    with pytest.raises(NotFound, match=r"is no fleet, agent or message of .*; meshfleet inspect shows what there is$"):
         require_named(ledger, name)
+
+
+def test_an_id_of_something_else_than_is_wanted_is_refused_by_what_it_is(ledger: Ledger) -> None:
+    fleet_id, (a,) = fleet_of(ledger, "A")
+    message_id = send(ledger, fleet_id, a)["message_id"]
+    for name, wanted, told in (
+        (fleet_id, ("agents",), f"{fleet_id} (fleet, running) is no agent; meshfleet inspect {fleet_id} shows more"),
+        (a[:14], ("fleets",), f"{a} (agent A, pending) is no fleet; meshfleet inspect {a} shows more"),
+        (message_id, ("fleets", "agents"), f"{message_id} (message, result) is no fleet or agent; meshfleet inspect"),
+    ):
+        with pytest.raises(NotFound) as refused:
+            require_named(ledger, name, wanted)
+        assert told in str(refused.value)
 
 
 def test_a_beginning_that_several_have_is_refused_with_what_they_are(ledger: Ledger) -> None:

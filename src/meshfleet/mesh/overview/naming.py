@@ -48,15 +48,24 @@ def require_named(ledger: Ledger, name: str, tables: Collection[str] = NAMEABLE)
     if not (found or ledger.is_there):
         raise NotFound(f"there is no ledger at {ledger.data_file}; set MESHFLEET_DATA_FILE to one")
     if not found:
-        *others, last = (table.removesuffix("s") for table in tables)
-        kinds = f"{', '.join(others)} or {last}" if others else last
-        raise NotFound(f"{shown(name)} is no {kinds} of {ledger.data_file}, nor the beginning of one's id")
+        raise NotFound(_why_none(ledger, name, tables))
     if len(found) > 1:
         some = "; ".join(f"{row['id']} ({_told(table, row)})" for table, row in found[:_MOST_LISTED])
         rest = "; ..." if len(found) > _MOST_LISTED else ""
         raise Invalid(f"{shown(name)} is the beginning of {len(found)} ids: {some}{rest}; give more of it")
     [(table, row)] = found
     return Named(table, row["id"])
+
+
+def _why_none(ledger: Ledger, name: str, tables: Collection[str]) -> str:
+    *first, last = (table.removesuffix("s") for table in tables)
+    kinds = f"{', '.join(first)} or {last}" if first else last
+    others = ledger.read(lambda view: candidates(view, name))
+    if len(others) == 1:
+        [(table, row)] = others
+        return f"{row['id']} ({_told(table, row)}) is no {kinds}; meshfleet inspect {row['id']} shows more of it"
+    where = f"{ledger.data_file}, nor the beginning of one's id"
+    return f"{shown(name)} is no {kinds} of {where}; meshfleet inspect shows what there is"
 
 
 def _told(table: str, row: Row) -> str:

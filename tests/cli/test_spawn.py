@@ -15,6 +15,7 @@ from typing import Any, Final
 import anyio
 import pytest
 
+from meshfleet.agents.launch import EXIT_NAME
 from meshfleet.cli import agents
 from meshfleet.cli.fleet_files import fleet_in
 from meshfleet.errors import Invalid
@@ -66,6 +67,17 @@ def test_a_file_s_fleet_is_seen_through_where_no_server_runs(shell: Shell) -> No
     fleet_id = done.stdout.strip()
     assert [agent["output"] for agent in shell.agents(fleet_id)] == ["one", "two"]
     assert done.stderr.splitlines() == [f"meshfleet: {ALONE}", f"meshfleet: fleet {fleet_id} is complete"]
+
+
+def test_where_no_server_runs_what_waits_in_other_fleets_is_started_too_and_that_is_told(shell: Shell) -> None:
+    ledger = shell.ledger()
+    _, (earlier,) = create_fleet(ledger, [AgentSpec("A", "answer early")], cwd=str(shell.folder))
+    ledger.close()
+    its_end = shell.ledger_file.with_name("agent-mesh.runs") / earlier / "1" / EXIT_NAME
+    done = shell.run("spawn", put(shell, [{"role": "B", "prompt": f"until {its_end}\nanswer late"}]))
+    assert done.returncode == 0
+    told = "meanwhile it looks after 1 agent of other fleets, too (meshfleet inspect shows them)"
+    assert done.stderr.splitlines()[:2] == [f"meshfleet: {ALONE}", f"meshfleet: {told}"]
 
 
 def test_waiting_shows_how_it_gets_on_and_then_what_each_agent_said(shell: Shell) -> None:

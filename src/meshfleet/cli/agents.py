@@ -100,6 +100,7 @@ def see_through(ledger: Ledger, settings: Settings, fleet_id: str, agent_ids: li
     here = not settings.in_agent_mode and anyio.run(is_left_alone, ledger, agent_ids)
     if here:
         complain("no meshfleet server runs on this ledger, so this command supervises until the fleet has ended")
+        _tell_of_others(ledger, fleet_id)
     elif settings.in_agent_mode:
         complain(f"{counted(len(agent_ids), 'agents')} waiting for the server that supervises you")
     else:
@@ -117,6 +118,14 @@ def see_through(ledger: Ledger, settings: Settings, fleet_id: str, agent_ids: li
     status = ledger.read(partial(require_fleet, fleet_id=fleet_id))["status"]
     complain(f"fleet {fleet_id} is {status}")
     return FAILED if status == FleetStatus.FAILED else 0
+
+
+def _tell_of_others(ledger: Ledger, fleet_id: str) -> None:
+    at_work = ledger.read(lambda view: view.agents_that_are(*AT_WORK))
+    others = sum(agent["fleet_id"] != fleet_id for agent in at_work)
+    if others:
+        looked_after = f"{counted(others, 'agents')} of other fleets, too"
+        complain(f"meanwhile it looks after {looked_after} (meshfleet inspect shows them)")
 
 
 async def _see_through(

@@ -1,9 +1,9 @@
 """The journal that a process follows, as an open file: read on, written behind, and brought to the disk.
 
 What is read and written here is done by whoever holds the store's mutex. Waiting for the disk is not: each transaction
-holds the journal it was written to, waits outside the mutex, and gives it back. So a thread that reads never waits for
-a disk, those that write together share one sync, and a journal that a compaction replaced meanwhile is closed by
-whoever held it last.
+holds the journal it was written to, waits outside the mutex, and gives it back. So a thread that reads does not wait
+for the sync of one that writes, those that write together share one, and a journal that a compaction replaced
+meanwhile is closed by whoever held it last.
 """
 
 from __future__ import annotations

@@ -290,7 +290,7 @@ def a_compaction_takes_no_lock() -> None:
 @_broken
 def a_write_is_acknowledged_before_it_is_synced() -> None:
     """The sync is somebody else's business."""
-    _put(JournalFile, "sync", lambda _self, _end: None)
+    _put(JournalFile, "sync", lambda _self, _end, _failed_before: None)
 
 
 @_broken

@@ -23,7 +23,7 @@ class ForgetfulDisk(WatchedFiles):
 
     Attributes:
         fails: How many syncs still fail.
-        kept: What is on the disk for good, by descriptor.
+        kept: What is on the disk for good, by inode.
         writes: How often something was written.
     """
 
@@ -39,21 +39,28 @@ class ForgetfulDisk(WatchedFiles):
         if name == "write":
             fd, data, offset = args
             self.writes += 1
-            self._to_be_written[fd].append((offset, data[:result]))
+            self._to_be_written[os.fstat(fd).st_ino].append((offset, data[:result]))
         elif name == "create":
-            self.kept.pop(result, None)
-            self._to_be_written.pop(result, None)
+            inode = os.fstat(result).st_ino
+            self.kept.pop(inode, None)
+            self._to_be_written.pop(inode, None)
         return result
 
     def _sync(self, fd: int) -> None:
-        parts = self._to_be_written.pop(fd, [])
+        inode = os.fstat(fd).st_ino
+        parts = self._to_be_written.pop(inode, [])
         if self.fails:
             self.fails -= 1
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        kept = self.kept[fd]
+        kept = self.kept[inode]
         for offset, data in parts:
             kept.extend(bytes(max(0, offset + len(data) - len(kept))))
             kept[offset : offset + len(data)] = data
+
+    def has_all_of(self, file: Path) -> bool:
+        """Whether what is in a ledger's journal is on the disk."""
+        (journal,) = file.parent.glob("*.ndjson")
+        return bytes(self.kept[journal.stat().st_ino]).rstrip(b"\0") == written_in(journal)
 
 
 def ledger_whose_sync_failed(file: Path, disk: ForgetfulDisk) -> Ledger:
@@ -79,8 +86,7 @@ def test_once_a_later_call_is_acknowledged_all_before_it_is_on_the_disk_too(
         with pytest.raises(Unavailable, match="the change is written, but a power cut may still lose it"):
             send(ledger, f"failed{number}", "x" * size)
     send(ledger, "last")
-    (journal,) = ledger_file.parent.glob("*.ndjson")
-    assert bytes(disk.kept[ledger._replica._open_journal()._fd]).rstrip(b"\0") == written_in(journal)
+    assert disk.has_all_of(ledger_file)
     assert waiting(quiet_ledger(ledger_file)) == waiting(ledger)
     assert waiting(ledger)[-1] == "last"
 

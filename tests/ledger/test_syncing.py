@@ -21,6 +21,7 @@ from meshfleet.settings import Durability
 from tests.descriptors import open_descriptors, opened_since
 from tests.ledger.journals import written_in
 from tests.ledger.rows import quiet_ledger, send, waiting
+from tests.ledger.test_failed_syncs import ForgetfulDisk
 from tests.ledger.watched_files import Step, WatchedFiles
 
 PATIENCE_S: Final = 20.0
@@ -167,6 +168,46 @@ def test_a_sync_that_fails_is_tried_again_by_each_that_waited_with_it(ledger_fil
         (journal,) = ledger_file.parent.glob("*.ndjson")
         assert disk.kept == written_in(journal)
     assert sorted(waiting(quiet_ledger(ledger_file))) == ["m0", "m1", "m2", "m3", "m4"]
+
+
+class SlowlyForgettingDisk(ForgetfulDisk):
+    """A disk whose syncs take their time to fail.
+
+    Attributes:
+        under_way: Set once such a sync has begun.
+        may_fail: Set once it may end.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.under_way, self.may_fail = threading.Event(), threading.Event()
+
+    def around(self, name: str, step: Step, *args: Any) -> Any:
+        if name == "sync" and self.fails:
+            self.under_way.set()
+            assert self.may_fail.wait(PATIENCE_S)
+        return super().around(name, step, *args)
+
+
+def test_nothing_is_acknowledged_behind_what_another_process_wrote_before_a_sync_failed(ledger_file: Path) -> None:
+    disk = SlowlyForgettingDisk()
+    ledger = quiet_ledger(ledger_file, disk, Durability.POWER)
+    another = quiet_ledger(ledger_file, disk)
+    send(ledger, "m0")
+    disk.fails = 1
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(send, ledger, "m1")
+        assert disk.under_way.wait(PATIENCE_S)
+        second = threads.submit(send, ledger, "m2")
+        until_written(ledger, "m2")
+        send(another, "a1")
+        disk.may_fail.set()
+        with pytest.raises(Unavailable, match="a power cut may still lose it"):
+            first.result(PATIENCE_S)
+        # it waited while that sync failed, and has synced again: for all that memory had, which is less than was lost
+        second.result(PATIENCE_S)
+    send(ledger, "m3")
+    assert disk.has_all_of(ledger_file)
 
 
 def fold_here(ledger: Ledger) -> None:

@@ -41,12 +41,14 @@ class JournalFile:
     Attributes:
         offset: The end of the last line that memory holds, in bytes.
         tail: What lies behind that line and is no whole line.
+        failed_syncs: How many syncs have failed.
     """
 
     def __init__(self, path: Path, fd: int, files: Files, first_record: int, offset: int) -> None:
         self.path = path
         self.offset = offset
         self.tail = b""
+        self.failed_syncs = 0
         self._fd = fd
         self._files = files
         self._first_record = first_record
@@ -54,7 +56,7 @@ class JournalFile:
         self._room_is_empty = False
         self._names_synced = False
         self._synced_to = 0
-        self._sync_failed = False
+        self._written_again = 0
         self._syncing = threading.Lock()
         self._holders = 1
         self._counting = threading.Lock()
@@ -194,8 +196,12 @@ class JournalFile:
         with suppress(OSError):
             self._files.begin_sync(self._fd, end - 1)
 
-    def sync(self, end: int) -> None:
+    def sync(self, end: int, failed_before: int) -> None:
         """Return once everything up to `end` bytes is on the disk, and whatever else was written by then.
+
+        Args:
+            end: The end of a line that memory holds, in bytes.
+            failed_before: How many syncs had failed when memory held all that was in the file.
 
         Raises:
             Unavailable: The disk refused; the change is in the file, but a power cut may lose it.
@@ -205,21 +211,22 @@ class JournalFile:
                 # a thread that waited before this one has synced for both
                 return
             try:
-                self._sync()
+                self._sync(failed_before)
             except OSError as error:
-                self._sync_failed = True
+                self.failed_syncs += 1
                 reason = explained(error, "sync", self.path)
                 raise Unavailable(f"{reason}; the change is written, but a power cut may still lose it") from None
 
-    def _sync(self) -> None:
+    def _sync(self, failed_before: int) -> None:
         if not self._names_synced:
             self.sync_names()
         end = self.offset
-        if self._sync_failed:
+        if self.failed_syncs > self._written_again:
             self._write_again(end)
         self._files.sync(self._fd)
         self._synced_to = end
-        self._sync_failed = False
+        # one that failed later may have left off more than this: what others wrote and memory has not taken in
+        self._written_again = max(self._written_again, failed_before)
 
     def _write_again(self, end: int) -> None:
         """Write what a failed sync left off the disk, which the system takes for written; the bytes are the same."""
@@ -250,15 +257,16 @@ class JournalFile:
 class PendingSync:
     """What a transaction waits for: that a journal is on the disk as far as memory has it now.
 
-    Made under the store's mutex, waited for without it. `end` has to follow.
+    Made under the ledger's lock and the store's mutex, waited for without them. `end` has to follow.
     """
 
-    __slots__ = ("_end", "_journal")
+    __slots__ = ("_end", "_failed_before", "_journal")
 
     def __init__(self, journal_file: JournalFile) -> None:
         journal_file.hold()
         self._journal = journal_file
         self._end = journal_file.offset
+        self._failed_before = journal_file.failed_syncs
 
     def begin(self) -> None:
         """Have the disk begin, while there is something else to do; never fails."""
@@ -270,7 +278,7 @@ class PendingSync:
         Raises:
             Unavailable: The disk refused; the change is in the file, but a power cut may lose it.
         """
-        self._journal.sync(self._end)
+        self._journal.sync(self._end, self._failed_before)
 
     def end(self) -> None:
         """Give the journal back."""

@@ -281,7 +281,10 @@ def a_compaction_takes_no_lock() -> None:
         def held(self, _timeout_ms: int) -> Any:
             return nullcontext()
 
-    _put(store, "compact", lambda owner, mutex, _lock, timeout_ms: compact(owner, mutex, Unlocked(), timeout_ms))
+    def compact_unlocked(owner: Replica, mutex: Any, _lock: LedgerLock, *rest: Any) -> bool:
+        return compact(owner, mutex, Unlocked(), *rest)
+
+    _put(store, "compact", compact_unlocked)
 
 
 # -- what only a power cut shows ------------------------------------------------------------------------------------

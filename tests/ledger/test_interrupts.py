@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -14,7 +14,9 @@ import pytest
 
 from meshfleet import ledger as package
 from meshfleet.ledger import Ledger, Transaction
+from meshfleet.ledger.files import Files
 from meshfleet.ledger.lock import LedgerLock
+from tests.descriptors import open_descriptors, opened_since
 from tests.ledger.rows import message, quiet_ledger, send, waiting
 
 OURS: Final = os.path.dirname(package.__file__) + os.sep  # noqa: PTH120 - compared with names as they are
@@ -105,6 +107,46 @@ def test_a_transaction_cut_off_while_memory_takes_it_in_is_taken_in_by_the_next_
         if cutter.left > 0:
             return
     pytest.fail("it takes more than 400 lines")
+
+
+class CutOffAtClosing(Files):
+    """Cuts a call off when it has given its nth descriptor back.
+
+    Attributes:
+        left: How many it still gives back undisturbed; None for all.
+    """
+
+    left: int | None = None
+
+    def close(self, fd: int) -> None:
+        super().close(fd)
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                self.left = None
+                raise Cut
+
+
+@pytest.mark.parametrize("number", [0, 1])
+@pytest.mark.parametrize("call", [waiting, lambda ledger: send(ledger, "m3")], ids=["read", "write"])
+def test_a_call_cut_off_while_it_leaves_what_somebody_folded_gives_each_descriptor_back_once(
+    ledger_file: Path, number: int, call: Callable[[Ledger], object]
+) -> None:
+    before = open_descriptors()
+    files = CutOffAtClosing()
+    ledger, another = quiet_ledger(ledger_file, files), quiet_ledger(ledger_file)
+    send(ledger, "m1")
+    send(another, "m2")
+    assert another.compact()
+    files.left = number
+    with pytest.raises(Cut):
+        call(ledger)
+    assert waiting(ledger) == ["m1", "m2"]
+    send(ledger, "m4")
+    assert waiting(ledger) == waiting(another) == ["m1", "m2", "m4"]
+    ledger.close()
+    another.close()
+    assert opened_since(before) == []
 
 
 def test_a_lock_whose_taking_was_cut_off_is_free_for_others(tmp_path: Path) -> None:

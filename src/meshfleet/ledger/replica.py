@@ -157,21 +157,27 @@ class Replica:
             first_record: Where the journal's records begin, in bytes.
             offset: The end of those that memory holds already, in bytes.
         """
-        self.release()
-        # both are to be given back from here on, whatever is refused
-        self._snapshot_fd = snapshot_fd
-        if journal_fd is not None:
-            self._journal = JournalFile(self.journals.path(generation), journal_fd, self.files, first_record, offset)
+        try:
+            self.release()
+        finally:
+            # both are to be given back from here on, whatever is refused
+            self._snapshot_fd = snapshot_fd
+            if journal_fd is not None:
+                path = self.journals.path(generation)
+                self._journal = JournalFile(path, journal_fd, self.files, first_record, offset)
         self.identity = self.files.identify_open(snapshot_fd)
         self.generation = generation
 
     def release(self) -> None:
-        """Give the descriptors back."""
-        if self._snapshot_fd is not None:
-            self.files.close(self._snapshot_fd)
-        if self._journal is not None:
-            self._journal.let_go()
+        """Give the descriptors back; each once, even if this is cut off, as its number may soon be another file's."""
+        snapshot_fd, left = self._snapshot_fd, self._journal
         self._snapshot_fd = self._journal = self.identity = None
+        try:
+            if snapshot_fd is not None:
+                self.files.close(snapshot_fd)
+        finally:
+            if left is not None:
+                left.let_go()
 
     # -- following the snapshot -------------------------------------------------------------------------------------
 

@@ -91,6 +91,15 @@ def test_once_a_later_call_is_acknowledged_all_before_it_is_on_the_disk_too(
     assert waiting(ledger)[-1] == "last"
 
 
+def test_another_process_that_opens_the_ledger_after_the_failure_acknowledges_nothing_behind_it(
+    ledger_file: Path,
+) -> None:
+    disk = ForgetfulDisk()
+    ledger_whose_sync_failed(ledger_file, disk)
+    send(quiet_ledger(ledger_file, disk, Durability.POWER), "m2")
+    assert disk.has_all_of(ledger_file)
+
+
 def test_what_a_failed_sync_left_off_is_written_once_more_and_not_with_every_call(ledger_file: Path) -> None:
     disk = ForgetfulDisk()
     ledger = ledger_whose_sync_failed(ledger_file, disk)

@@ -214,6 +214,9 @@ class JournalFile:
                 self._sync(failed_before)
             except OSError as error:
                 self.failed_syncs += 1
+                with suppress(OSError):
+                    # whoever opens the file from now on is not told that a sync failed; theirs is to be for this, too
+                    self._write_again(self.offset)
                 reason = explained(error, "sync", self.path)
                 raise Unavailable(f"{reason}; the change is written, but a power cut may still lose it") from None
 

@@ -57,6 +57,24 @@ def test_a_ledger_compacts_by_itself_when_nobody_writes(ledger_file: Path) -> No
     assert "m1" in json.loads(ledger_file.read_text())["messages"]
 
 
+def test_where_no_thread_can_be_started_a_call_succeeds_and_a_later_one_tries_again(
+    ledger_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    one, files = ledger_at(ledger_file), Watched()
+    two = ledger_at(ledger_file, files=files)
+    with monkeypatch.context() as limited:
+        limited.setattr(threading.Thread, "start", refuse)
+        send(one, "m1")
+        one.close()
+        send(two, "m2")
+    send(two, "m3")
+    assert files.renamed.wait(10)
+    assert waiting(two) == ["m1", "m2", "m3"]
+
+
 def test_a_ledger_is_folded_when_it_is_closed(ledger_file: Path) -> None:
     ledger = ledger_at(ledger_file)
     send(ledger, "m1")

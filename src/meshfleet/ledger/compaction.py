@@ -238,10 +238,7 @@ class Compactor:
     def written(self) -> None:
         """Note that this process has written."""
         self._last_write = time.monotonic()
-        if not self._due.is_set():
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="meshfleet-compaction", daemon=True)
-                self._thread.start()
+        if not self._due.is_set() and (self._thread is not None or self._started()):
             self._due.set()
 
     def rest(self) -> None:
@@ -259,6 +256,17 @@ class Compactor:
         self._thread = None
         if self._sizes()[1] <= LARGE:
             self._try()
+
+    def _started(self) -> bool:
+        """Start the thread; where that is refused, what was written stands, and the next write tries again."""
+        thread = threading.Thread(target=self._run, name="meshfleet-compaction", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            log.warning("the journal is not folded into the snapshot for now: %s", error)
+            return False
+        self._thread = thread
+        return True
 
     def _run(self) -> None:
         while True:

@@ -1,8 +1,8 @@
 """The journal that a process follows, as an open file: read on, written behind, and brought to the disk.
 
-What is read and written here is done by whoever holds the store's mutex. Waiting for the disk is not: each transaction
-holds the journal it was written to, waits outside the mutex, and gives it back. So a thread that reads does not wait
-for the sync of one that writes, those that write together share one, and a journal that a compaction replaced
+What is read and written here is done by whoever holds the store's mutex. Waiting for a line to be on the disk is not:
+each transaction holds the journal it was written to, waits outside the mutex, and gives it back. So a thread that reads
+does not wait for those that write, those that write together share one sync, and a journal that a compaction replaced
 meanwhile is closed by whoever held it last.
 """
 

@@ -86,12 +86,23 @@ def test_the_version_is_what_the_program_says(fake_opencode: Path) -> None:
     assert opencode_version(fake_opencode) == "0.0.0-fake"
 
 
-@pytest.mark.parametrize("script", ["exit 3", "true"])
-def test_a_program_without_a_version_is_no_opencode(script: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("#!/bin/sh\nexit 3\n", "--version exited with status 3; install it with"),
+        (
+            "#!/bin/sh\necho early >&2\necho 'no \033[1msuch thing' >&2\nexit 1\n",
+            r"with status 1: 'no \\x1b\[1msuch thing'; ",
+        ),
+        ("#!/bin/sh\ntrue\n", "--version printed nothing, so it is no opencode; install it with"),
+        ("no script", "opencode can't be run: exec format error; install it with"),
+    ],
+)
+def test_a_program_without_a_version_is_no_opencode_and_says_why(content: str, told: str, tmp_path: Path) -> None:
     program = tmp_path / "opencode"
-    program.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    program.write_text(content, encoding="utf-8")
     program.chmod(0o755)
-    with pytest.raises(Unavailable, match="--version"):
+    with pytest.raises(Unavailable, match=told):
         opencode_version(program)
 
 

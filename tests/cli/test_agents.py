@@ -81,7 +81,8 @@ def test_resume_without_a_server_or_an_opencode_says_so_and_the_agent_waits(shel
     done = shell.run("resume", one, MESHFLEET_OPENCODE="/nowhere/opencode")
     assert done.returncode == 1
     assert "MESHFLEET_OPENCODE is '/nowhere/opencode'" in done.stderr
-    assert done.stderr.endswith("until then 1 agent waiting for a server (meshfleet cancel ends that)\n")
+    told = f"; until then fleet {fleet_id} waits for a server (meshfleet cancel {fleet_id} ends that)\n"
+    assert done.stderr.endswith(told)
     assert shell.agents(fleet_id)[0]["status"] == "pending"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -252,7 +253,7 @@ def test_without_an_opencode_it_says_so_and_the_fleet_waits(shell: Shell) -> Non
         done = shell.run("spawn", file, *more, MESHFLEET_OPENCODE="/nowhere/opencode")
         assert done.returncode == 1
         last = done.stderr.splitlines()[-1]
-        assert last.endswith("until then 1 agent waiting for a server (meshfleet cancel ends that)")
+        assert re.search(r"; until then fleet (\S+) waits for a server \(meshfleet cancel \1 ends that\)$", last)
         assert shell.agents(done.stdout.strip())[0]["status"] == "pending"
 
 
@@ -288,8 +289,13 @@ def test_what_is_no_fleet_is_refused_by_name(value: Any, told: str) -> None:
         ('[{"role": " ", "prompt": "x"}]', ["team.json"], 2, "agents[0].role is blank"),
         ('[{"role": "A", "prompt": "x", "cwd": "nowhere"}]', ["team.json"], 2, "agents[0].cwd is"),
         ('[{"role": "A", "prompt": "x", "after": ["B"]}]', ["team.json"], 2, "no agent of this fleet has"),
-        ('[{"role": "A", "prompt": "x"}]', ["team.json", "--max-attempts", "0"], 2, "max_attempts is 0"),
-        ('[{"role": "A", "prompt": "x"}]', ["team.json", "--max-cost", "nan"], 2, "max_cost_usd is nan"),
+        (
+            '[{"role": "A", "prompt": "x"}]',
+            ["team.json", "--max-attempts", "0"],
+            2,
+            "--max-attempts is 0; it has to be a number above 0",
+        ),
+        ('[{"role": "A", "prompt": "x"}]', ["team.json", "--max-cost", "nan"], 2, "--max-cost is nan"),
         ('[{"role": "A", "prompt": "x"}]', ["team.json", "--time-limit", "0"], 2, "--time-limit is 0"),
         ('[{"role": "A", "prompt": "x"}]', ["team.json", "--time-limit", "inf"], 2, "--time-limit is inf"),
         ('[{"role": "A", "prompt": "x"}]', ["team.json", "--name", " "], 2, "name is blank"),

@@ -159,7 +159,9 @@ def test_spawn_prints_the_fleet_and_leaves_it_waiting_where_nobody_can_start_it(
     result = shell.run("spawn", "frontend-bug-bash")
     assert result.returncode == 1
     (fleet_id,) = result.stdout.splitlines()
-    assert result.stderr.endswith("; until then 3 agents waiting for a server (meshfleet cancel ends that)\n")
+    assert result.stderr.endswith(
+        f"; until then fleet {fleet_id} waits for a server (meshfleet cancel {fleet_id} ends that)\n"
+    )
     told = json.loads(shell.run("spawn", "frontend-bug-bash", "--version", "1", "--json").stdout)
     assert list(told) == ["spec", "fleet_id", "agent_ids"]
     assert [agent["role"] for agent in told["spec"]["agents"]] == ["React expert", "CSS expert", "A11y expert"]
@@ -191,7 +193,7 @@ def test_work_finds_a_spawned_agent_by_its_premade_agent_s_description(shell: Sh
     ("arguments", "says", "code", "told"),
     [
         (["show", "nothing"], "", 1, "name 'nothing' is no template; meshfleet template list lists them"),
-        (["show", "team", "--version", "7"], "", 1, "version 7 of 'team' does not exist; there are 1"),
+        (["show", "team", "--version", "7"], "", 1, "version 7 of 'team' does not exist; its only version is 1"),
         (["delete", "nothing"], "", 1, "name 'nothing' is no template"),
         (["spawn", "nothing"], "", 1, "name 'nothing' is no template"),
         (["export", "nothing", "new.json"], "", 1, "name 'nothing' is no template"),

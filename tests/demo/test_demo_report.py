@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
@@ -67,6 +68,13 @@ def test_the_report_says_who_said_what_to_whom_and_who_saw_and_acknowledged_it()
     assert text.count("✓ ack") == 4
 
 
+@pytest.mark.parametrize("width", [40, 50, 60])
+def test_no_receipt_is_broken_where_it_fits_a_line(width: int) -> None:
+    text = report(outcome(), width)
+    assert "✓ seen 1.3 s by Analyst" in text
+    assert len(re.findall(r"✓ ack \d+\.\d s by \w+", text)) == 4
+
+
 def test_the_report_says_of_each_agent_how_long_it_took_what_it_used_and_its_last_words() -> None:
     text = report(outcome())
 
@@ -77,7 +85,7 @@ def test_the_report_says_of_each_agent_how_long_it_took_what_it_used_and_its_las
 def test_the_report_ends_with_the_verdict() -> None:
     good, bad = report(outcome()), report(outcome(failure="Analyst's handoff to Engineer was never acknowledged"))
 
-    assert good.endswith("✓ ok: every message was acknowledged by the agent it was meant for\n")
+    assert good.endswith("✓ ok: every message to an agent was acknowledged by it\n")
     assert bad.endswith("✗ failed at: Analyst's handoff to Engineer was never acknowledged\n")
 
 

@@ -57,7 +57,7 @@ def test_three_real_agents_hand_work_on_acknowledge_it_and_leave_nothing_behind(
     assert "Explorer → Analyst  handoff" in shown
     assert "FINDINGS.md  new" in shown
     assert "+    if amount >= DISCOUNT_FROM:" in shown
-    assert "✓ ok: every message was acknowledged by the agent it was meant for" in shown
+    assert "✓ ok: every message to an agent was acknowledged by it" in shown
     assert "\x1b" not in shown
     # what is left: nothing
     assert left_of(told) == []

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from meshfleet.errors import Busy, Conflict, Corrupt, Invalid, Unavailable
 from meshfleet.ledger import Ledger
+from meshfleet.ledger.exchange import write_exported
 from meshfleet.ledger.files import Files
 from tests.ledger.journals import written_in
 from tests.ledger.rows import bytes_of, quiet_ledger, send, waiting

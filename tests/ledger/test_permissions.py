@@ -9,6 +9,21 @@ import pytest
 from tests.ledger.confined import run_confined
 
 
+def test_a_folder_that_takes_no_export_is_told_with_the_file_that_was_named(ledger_file: Path) -> None:
+    run_confined(
+        ledger_file.parent,
+        """
+        ledger = quiet_ledger(FILE)
+        send(ledger, "m1")
+        target = FOLDER / "closed" / "export.json"
+        target.parent.mkdir(mode=0o500)
+        with pytest.raises(Unavailable, match="can't write closed/export.json: .*, or name a file elsewhere"):
+            write_exported(target, ledger.export(), FILE)
+        """,
+        unprivileged=True,
+    )
+
+
 def test_a_read_only_folder_is_refused_by_name_and_works_once_it_may_be_written(ledger_file: Path) -> None:
     run_confined(
         ledger_file.parent,

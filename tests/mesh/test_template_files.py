@@ -197,7 +197,7 @@ def test_an_export_the_system_refuses_half_way_leaves_nothing_behind(ledger: Led
 
 def test_an_export_of_what_is_not_there_writes_nothing(ledger: Ledger, folder: Path) -> None:
     error = refused(ledger, folder, lambda: export(ledger, folder, "x.json", 3), NotFound)
-    assert error == "version 3 of 'team' does not exist; there are 1, 2"
+    assert error == "version 3 of 'team' does not exist; its versions are 1, 2"
 
 
 @pytest.mark.parametrize(
@@ -253,6 +253,7 @@ def test_an_import_refuses_by_name_what_a_template_cannot_be(
     [
         (b"", "it is no JSON: line 1, column 1: expecting value"),
         (b"{", "it is no JSON: line 1, column 2"),
+        (b'["\x00"]', "it is no JSON: line 1, column 3: invalid control character"),
         (b"[]", "schema is missing"),
         (b"null", "schema is missing"),
         (b'"meshfleet-template-v1"', "schema is missing"),
@@ -274,6 +275,7 @@ def test_an_import_refuses_what_is_no_json_or_too_much_of_it(
     error = refused(ledger, folder, lambda: import_fleet_template(ledger, "given.json", cwd=folder), Invalid)
     assert error.startswith("file_path '")
     assert told in error
+    assert not error.endswith(" at")
 
 
 @pytest.mark.parametrize(

@@ -267,7 +267,7 @@ def test_an_unknown_version_is_refused_with_those_there_are(
         save(ledger)
     delete_fleet_template(ledger, "team", 2)
     before = bytes_of(ledger_file.parent)
-    with pytest.raises(NotFound, match=f"^version {version} of 'team' does not exist; there are 1, 3$"):
+    with pytest.raises(NotFound, match=f"^version {version} of 'team' does not exist; its versions are 1, 3$"):
         ask(ledger, "team", version)
     assert bytes_of(ledger_file.parent) == before
 

@@ -246,7 +246,7 @@ def test_a_version_is_a_positive_whole_number(face: Face, tool: str, name: str, 
 def test_a_version_that_is_not_there_is_named_with_those_that_are(
     face: Face, tool: str, name: str, value: object
 ) -> None:
-    assert refused(face, tool, **{name: value}) == f"version {value} of 'team' does not exist; there are 1, 3"
+    assert refused(face, tool, **{name: value}) == f"version {value} of 'team' does not exist; its versions are 1, 3"
 
 
 @pytest.mark.parametrize("value", ["true", 1, 0, None, [], {}], ids=json.dumps)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from meshfleet.errors import Invalid, Unavailable
+from meshfleet.mesh.texts import shown
 
 COMMAND_TIMEOUT_S: Final = 30.0
 #: OpenCode takes it for connecting (its default is 30 s, short on a machine where many agents start at once) and for
@@ -82,11 +83,17 @@ def opencode_version(binary: Path, environ: Mapping[str, str] | None = None) -> 
             env=None if environ is None else dict(environ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            check=True,
+            check=False,
             timeout=COMMAND_TIMEOUT_S,
         )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise Unavailable(f"{binary} --version failed: {error}; {HOW_TO_GET_IT}") from error
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"{binary} --version took over {COMMAND_TIMEOUT_S:g} s; {HOW_TO_GET_IT}") from None
+    except OSError as error:
+        raise Unavailable(f"{binary} can't be run: {os.strerror(error.errno or 0).lower()}; {HOW_TO_GET_IT}") from None
+    if answer.returncode:
+        complaint = answer.stderr.decode("utf-8", errors="replace").strip().splitlines()
+        said = f": {shown(complaint[-1])}" if complaint else ""
+        raise Unavailable(f"{binary} --version exited with status {answer.returncode}{said}; {HOW_TO_GET_IT}")
     words = answer.stdout.decode("utf-8", errors="replace").split()
     if not words:
         raise Unavailable(f"{binary} --version printed nothing, so it is no opencode; {HOW_TO_GET_IT}")

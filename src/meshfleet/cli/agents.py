@@ -110,7 +110,7 @@ def see_through(ledger: Ledger, settings: Settings, fleet_id: str, agent_ids: li
     try:
         anyio.run(partial(_see_through, ledger, settings, fleet_id, agent_ids, here=here, shows=waits))
     except Unavailable as error:
-        waiting = f"until then {counted(len(agent_ids), 'agents')} waiting for a server (meshfleet cancel ends that)"
+        waiting = f"until then fleet {fleet_id} waits for a server (meshfleet cancel {fleet_id} ends that)"
         raise Unavailable(f"{error}; {waiting}") from None
     except KeyboardInterrupt:
         told = f"fleet {fleet_id} goes on, and the next server adopts it; meshfleet cancel {fleet_id} stops it"

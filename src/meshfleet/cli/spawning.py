@@ -50,14 +50,26 @@ class Wishes:
         """The fleet as it is wanted.
 
         Raises:
-            Invalid: The time is none.
+            Invalid: A number is none that can be meant.
         """
+        self._refuse_what_is_no_amount()
         fields = ("name", "max_attempts", "max_cost_usd", "max_tokens", "allow_all")
         given = {name: value for name in fields if (value := getattr(self, name)) is not None}
         if self.timeout_s is not None:
-            given["timeout_ms"] = _milliseconds(self.timeout_s)
+            given["timeout_ms"] = max(1, round(self.timeout_s * 1000))
         specs = [spec if spec.model else replace(spec, model=self.model) for spec in asked.specs]
         return AskedFleet(specs, replace(asked.options, **given))
+
+    def _refuse_what_is_no_amount(self) -> None:
+        amounts = {
+            "--time-limit": self.timeout_s,
+            "--max-attempts": self.max_attempts,
+            "--max-cost": self.max_cost_usd,
+            "--max-tokens": self.max_tokens,
+        }
+        for option, amount in amounts.items():
+            if amount is not None and not (math.isfinite(amount) and amount > 0):
+                raise Invalid(f"{option} is {amount:g}; it has to be a number above 0")
 
     def refuse_for_agents(self) -> None:
         """Refuse what an agent can't ask for, whose fleet may do no more than itself.
@@ -94,12 +106,6 @@ def spawn_template(name: str, version: int | None, *, as_json: bool) -> int:
         left = {"spec": {"agents": agents_as_json(specs)}, "fleet_id": fleet_id, "agent_ids": agent_ids}
         say(json.dumps(left) if as_json else fleet_id)
         return see_through(ledger, settings, fleet_id, agent_ids)
-
-
-def _milliseconds(seconds: float) -> int:
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise Invalid(f"--time-limit is {seconds:g}; it has to be a number of seconds above 0")
-    return max(1, round(seconds * 1000))
 
 
 def _create(ledger: Ledger, settings: Settings, asked: AskedFleet) -> tuple[str, list[str]]:

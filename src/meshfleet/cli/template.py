@@ -64,7 +64,9 @@ def save(
     file: Annotated[
         str,
         typer.Argument(
-            metavar="FILE|-", help="JSON: an array of {role, prompt, agent?}, or {agents, description}; - reads stdin."
+            metavar="FILE|-",
+            help="JSON: an array of {role, prompt, agent?, start?, after?, wake?}, or {agents, description}; "
+            "- reads stdin.",
         ),
     ],
     description: Annotated[str | None, typer.Option("--description", metavar="TEXT", help="What it is for.")] = None,

@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from rich.columns import Columns
+from rich.padding import Padding
 from rich.text import Text
 
 from meshfleet.demo.observe import Activity, Observation
@@ -66,17 +68,19 @@ def _messages(seen: Observation) -> Iterator[RenderableType]:
             (f"{at:>{_TIME_WIDTH}}  ", "dim"), route_text(seen, message), "  ", (message["type"], "bold")
         )
         yield Indented(Text(on_one_line(message["payload"])), _UNDER_TIME, PAYLOAD_LINES)
-        yield Indented(_trail(seen, message), _UNDER_TIME)
+        yield from _trail(seen, message)
         if len(recipients_of(message)) > 1:
             yield Indented(_completeness(seen, message), _UNDER_TIME)
 
 
-def _trail(seen: Observation, message: Row) -> Text:
+def _trail(seen: Observation, message: Row) -> Iterator[RenderableType]:
     """The receipts of a message, each with its time and who wrote it."""
     receipts = seen.receipts_of(message["id"])
     if not receipts:
         is_for_orchestrator = message["to_agent_id"] == ORCHESTRATOR
-        return Text("in its inbox", style="dim") if is_for_orchestrator else Text("no receipt", style=BAD_STYLE)
+        none = Text("in its inbox", style="dim") if is_for_orchestrator else Text("no receipt", style=BAD_STYLE)
+        yield Indented(none, _UNDER_TIME)
+        return
     entries = []
     for receipt in receipts:
         at = seconds(seen.seconds_at(receipt["timestamp"]))
@@ -86,7 +90,8 @@ def _trail(seen: Observation, message: Row) -> Text:
         if note:
             entry.append(f" “{first_line(note)}”", style="dim")
         entries.append(entry)
-    return Text("   ").join(entries)
+    # side by side as many as fit, none of them broken that fits by itself
+    yield Padding(Columns(entries, padding=(0, 3)), (0, 0, 0, _UNDER_TIME))
 
 
 def _completeness(seen: Observation, message: Row) -> Text:
@@ -163,7 +168,7 @@ def _verdict(outcome: Outcome) -> Text:
         return Text.assemble((f"{BAD_SIGN} {outcome.failure}", BAD_STYLE), "; nothing of it is left running")
     if outcome.failure is not None:
         return Text.assemble((f"{BAD_SIGN} failed at: ", BAD_STYLE), shown(outcome.failure))
-    return Text.assemble(("✓ ok: ", "bold green"), "every message was acknowledged by the agent it was meant for")
+    return Text.assemble(("✓ ok: ", "bold green"), "every message to an agent was acknowledged by it")
 
 
 class Indented:

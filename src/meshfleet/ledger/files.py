@@ -83,7 +83,7 @@ class Files:
             raise explained(error, "open", path) from None
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            raise Invalid(f"{path} is no regular file; move it away and try again")
+            raise Invalid(f"{path} is no regular file; name another, or set MESHFLEET_DATA_FILE to one")
         return fd
 
     def open_to_write(self, path: Path) -> int:

@@ -132,3 +132,9 @@ def _is_refused(token: bytes) -> bool:
     except ValueError:
         return True
     return False
+
+
+def why_no_json(error: json.JSONDecodeError) -> str:
+    """Where a text stops being JSON, and what is there."""
+    # some of the messages end in what they expect the place behind
+    return f"line {error.lineno}, column {error.colno}: {error.msg.lower().removesuffix(' at')}"

@@ -7,7 +7,15 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from meshfleet.ledger.jsontext import STRICT, NoNumber, line_of_no_number, quickly_read, to_json, why_too_long
+from meshfleet.ledger.jsontext import (
+    STRICT,
+    NoNumber,
+    line_of_no_number,
+    quickly_read,
+    to_json,
+    why_no_json,
+    why_too_long,
+)
 from meshfleet.ledger.schema import HEADER, TABLES, Malformed, check_document, upgrade
 from meshfleet.ledger.state import State
 
@@ -87,8 +95,7 @@ def _carefully_read(data: bytes, **how: Any) -> Any:
         place = data.count(b"\n", 0, error.start) + 1
         raise Malformed(f"line {place}: byte {error.start} is no UTF-8", line=place) from None
     except json.JSONDecodeError as error:
-        what = f"line {error.lineno}, column {error.colno}: {error.msg.lower()}"
-        raise Malformed(what, line=error.lineno) from None
+        raise Malformed(why_no_json(error), line=error.lineno) from None
     except NoNumber as number:
         raise _no_number(data, str(number)) from None
     except RecursionError:

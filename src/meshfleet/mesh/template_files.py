@@ -17,6 +17,7 @@ from typing import Any, Final
 from meshfleet.errors import Conflict, Invalid, NotFound, Unavailable
 from meshfleet.ledger import Ledger
 from meshfleet.ledger.files import PRIVATE_FILE
+from meshfleet.ledger.jsontext import why_no_json
 from meshfleet.mesh.specs import AgentSpec
 from meshfleet.mesh.templates import (
     TemplateDraft,
@@ -208,7 +209,7 @@ def read_json(data: bytes) -> object:
     try:
         return json.loads(data.decode("utf-8-sig"), object_pairs_hook=_without_twins, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
-        raise Invalid(f"it is no JSON: line {error.lineno}, column {error.colno}: {error.msg.lower()}") from None
+        raise Invalid(f"it is no JSON: {why_no_json(error)}") from None
     except UnicodeDecodeError as error:
         raise Invalid(f"it is no JSON: byte {error.start} is no UTF-8") from None
     except RecursionError:
@@ -284,7 +285,7 @@ def _read(path: Path) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise Invalid(f"file_path {_shown(path)} is no regular file; name one that holds a template")
+        raise Invalid(f"file_path {_shown(path)} is no regular file; name one that holds agents or a template")
     with os.fdopen(fd, "rb") as file:
         return file.read(LARGEST_FILE + 1)
 

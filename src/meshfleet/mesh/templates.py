@@ -309,7 +309,8 @@ def _require_version(view: View, name: str, version: int | None) -> Row:
         if row["version"] == version:
             return row
     known = ", ".join(str(row["version"]) for row in versions)
-    raise NotFound(f"version {shown(version)} of {shown(name)} does not exist; there are {_shortened(known)}")
+    those = "its only version is" if len(versions) == 1 else "its versions are"
+    raise NotFound(f"version {shown(version)} of {shown(name)} does not exist; {those} {_shortened(known)}")
 
 
 def _shortened(known: str) -> str:

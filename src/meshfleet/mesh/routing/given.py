@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from meshfleet.errors import Invalid
+from meshfleet.ledger.jsontext import why_no_json
 from meshfleet.mesh.texts import shown
 
 LARGEST_FILE: Final = 1024 * 1024
@@ -27,8 +28,7 @@ def read_given(variable: str, value: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_each_name_once)
     except json.JSONDecodeError as error:
-        where = f"line {error.lineno}, column {error.colno}"
-        raise Invalid(f"{source} is no JSON: {where}: {error.msg.lower()}") from None
+        raise Invalid(f"{source} is no JSON: {why_no_json(error)}") from None
     except RecursionError:
         raise Invalid(f"{source} is nested too deeply") from None
     except ValueError:

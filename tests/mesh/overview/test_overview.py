@@ -9,6 +9,7 @@ import pytest
 
 from meshfleet.errors import Invalid, NotFound
 from meshfleet.ledger import Ledger, View
+from meshfleet.mesh.cancelling import cancel
 from meshfleet.mesh.fleets import create_fleet
 from meshfleet.mesh.messages import Draft, send_message
 from meshfleet.mesh.overview import (
@@ -258,6 +259,24 @@ def test_of_an_agent_that_nobody_supervises_it_is_said_whether_it_goes_on(
     [found, _] = ledger.read(lambda view: problems(view, left=lambda _: True, over=lambda _: is_over))
     assert (found.kind, found.since) == (ProblemKind.UNSUPERVISED, None)
     assert found.what.startswith(f"{how}, but whoever looked after it is gone")
+
+
+@pytest.mark.parametrize(("is_over", "how"), [(False, "it goes on"), (True, "its process has ended")])
+def test_of_a_cancelled_agent_that_nobody_supervises_it_is_said_so_and_what_to_run(
+    ledger: Ledger, is_over: bool, how: str
+) -> None:
+    fleet_id, (a, b) = fleet_with(ledger, "A", "B")
+    start_all(ledger)
+    cancel(ledger, agent_id=a)
+    found = ledger.read(lambda view: problems(view, left=lambda _: True, over=lambda _: is_over))
+    told = {problem.agent_id: problem.what for problem in found}
+    why = f"to be stopped, since it was cancelled, but whoever looked after it is gone and {how}"
+    assert told[a] == f"{why}; run meshfleet cancel {a}"
+    assert "cancel" not in told[b]
+    cancel(ledger, fleet_id=fleet_id)
+    found = ledger.read(lambda view: problems(view, left=lambda _: True, over=lambda _: is_over))
+    told = {problem.agent_id: problem.what for problem in found}
+    assert told[b].startswith("to be stopped, since its fleet was cancelled")
 
 
 def test_an_agent_that_waits_for_others_is_dormant_and_says_for_whom(ledger: Ledger) -> None:

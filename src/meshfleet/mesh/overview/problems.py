@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from meshfleet.ledger import View
 from meshfleet.mesh.budgets import excess_of
@@ -15,7 +16,9 @@ from meshfleet.mesh.lifecycle import AT_WORK, attempt_of
 from meshfleet.mesh.overview.fields import Left, nobody, text, whole
 from meshfleet.mesh.overview.fleets import condition
 from meshfleet.mesh.texts import messages_waiting
-from meshfleet.model import AgentStatus, Row, attempt_key
+from meshfleet.model import AgentStatus, Reason, Row, attempt_key
+
+_GOES_ON: Final = "goes on"
 
 
 class ProblemKind(StrEnum):
@@ -85,17 +88,28 @@ def _at_work(view: View, left: Left, over: Left) -> Iterable[Problem]:
                 what = f"attempt {agent.get('attempt', 0)} failed: {_why(agent)}"
                 yield _of_agent(ProblemKind.RETRYING, agent, whole(attempt, "ended_at"), what)
             case told if told == UNSUPERVISED:
-                how = _how_it_is(agent, attempt, over)
-                what = f"{how}, but whoever looked after it is gone; start a meshfleet server, which adopts it"
-                yield _of_agent(ProblemKind.UNSUPERVISED, agent, None, what)
+                yield _of_agent(ProblemKind.UNSUPERVISED, agent, None, _left_alone(agent, attempt, over))
             case None if agent["status"] == AgentStatus.RUNNING:
                 yield from _tried_again(view, agent)
+
+
+def _left_alone(agent: Row, attempt: Row, over: Left) -> str:
+    """How an agent stands whose supervisor is gone, and what is to be done."""
+    how = _how_it_is(agent, attempt, over)
+    if agent["status"] == AgentStatus.RUNNING and attempt.get("stopping") == Reason.CANCELLED:
+        why = text(attempt, "error") or "it was cancelled"
+        goes_on = "it goes on" if how == _GOES_ON else how
+        return (
+            f"to be stopped, since {why}, but whoever looked after it is gone and {goes_on}; "
+            f"run meshfleet cancel {agent['id']}"
+        )
+    return f"{how}, but whoever looked after it is gone; start a meshfleet server, which adopts it"
 
 
 def _how_it_is(agent: Row, attempt: Row, over: Left) -> str:
     if agent["status"] == AgentStatus.PENDING:
         return "waits to be started"
-    return "its process has ended" if over(attempt) else "goes on"
+    return "its process has ended" if over(attempt) else _GOES_ON
 
 
 def _tried_again(view: View, agent: Row) -> Iterable[Problem]:

@@ -88,6 +88,10 @@ def shown(pilot: Pilot[None]) -> list[str]:
     return [lines.listing.key(row) for row in lines._rows]
 
 
+def heading(pilot: Pilot[None]) -> str:
+    return lines_of(pilot).render_line(0).text
+
+
 def crumbs(pilot: Pilot[None]) -> list[str]:
     return app_of(pilot).crumbs
 
@@ -229,6 +233,26 @@ async def test_s_orders_by_the_next_column_and_shift_turns_it_round(ledger: Ledg
         await press(pilot, "s", "s")
         assert lines_of(pilot).arrangement.by == "TOKENS"
         assert shown(pilot) == [NIGHTLY, CHECKOUT, DOCS]
+
+
+@pytest.mark.parametrize(
+    ("keys", "first", "turned"),
+    [
+        (["1"], "SINCE▲", "SINCE▼"),
+        (["2"], "AGE▲", "AGE▼"),
+        (["3", *["s"] * 5], "LAST▲", "LAST▼"),
+        (["3", *["s"] * 4], "RAN▼", "RAN▲"),
+        (["4"], "SENT▼", "SENT▲"),
+        (["3", "s"], "ROLE▲", "ROLE▼"),
+    ],
+)
+async def test_the_arrow_points_up_where_the_smallest_of_what_is_shown_is_on_top(
+    ledger: Ledger, keys: list[str], first: str, turned: str
+) -> None:
+    async with driven(ledger, *keys) as pilot:
+        assert first in heading(pilot)
+        await press(pilot, "S")
+        assert turned in heading(pilot)
 
 
 @pytest.mark.parametrize(

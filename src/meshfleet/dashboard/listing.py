@@ -78,6 +78,7 @@ class Column:
         cell: What a row shows in it.
         order: By what rows are ordered; None where that makes no sense.
         descending: Whether the largest comes first when it is chosen.
+        opposite: Whether it shows the less the larger what it is ordered by is, as an age does of a moment.
         right: Whether it is set to the right, as numbers are.
         most: How wide it becomes where the rest of the room is taken by another; 0 is no wider than its width, and for
             one that takes what is left as wide as that is.
@@ -92,11 +93,21 @@ class Column:
     right: bool = False
     most: int = 0
     rank: int = 0
+    opposite: bool = False
+
+    def shows_descending(self, *, reverse: bool) -> bool:
+        """Whether the largest of what it shows is on top, where it is ordered by it."""
+        return (self.descending != reverse) != self.opposite
 
 
 def figure(name: str, width: int, cell: Cell, order: Order, rank: int = 0) -> Column:
     """A column of figures: set to the right, the largest first."""
     return Column(name, width, cell, order, descending=True, right=True, rank=rank)
+
+
+def time_since(name: str, width: int, cell: Cell, moment: Order) -> Column:
+    """A column of ages, ordered by the moments that they are since: what is newest first, so with the smallest age."""
+    return Column(name, width, cell, moment, descending=True, right=True, opposite=True)
 
 
 @dataclass(frozen=True, slots=True)

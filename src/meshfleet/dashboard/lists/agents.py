@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from meshfleet.dashboard.listing import Column, Listing, Moment, Shown, Tone, figure
+from meshfleet.dashboard.listing import Column, Listing, Moment, Shown, Tone, figure, time_since
 from meshfleet.dashboard.signs import state_piece, tone_of
 from meshfleet.dashboard.wording import NOTHING, age, amount, money, on_one_line, share, short, size
 from meshfleet.mesh.overview import AgentSummary
@@ -74,7 +74,7 @@ AGENTS: Final = Listing(
         Column("STATUS", 17, _status, lambda agent, _: state_of(agent)),
         figure("TRY", 3, lambda agent, _: amount(agent.attempt), lambda agent, _: agent.attempt),
         figure("RAN", 5, lambda agent, at: age(agent.runtime_ms(at.now)), lambda agent, at: agent.runtime_ms(at.now)),
-        figure("LAST", 5, _last, _last_activity),
+        time_since("LAST", 5, _last, _last_activity),
         figure("MEM", 5, lambda agent, at: size(_memory(agent, at)), _memory),
         figure("CPU", 4, lambda agent, at: share(_cpu(agent, at)), _cpu),
         figure("TOKENS", 6, lambda agent, _: amount(agent.used.tokens), lambda agent, _: agent.used.tokens),

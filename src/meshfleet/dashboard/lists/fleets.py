@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from meshfleet.dashboard.listing import Column, Listing, Moment, Piece, Shown, Tone, figure
+from meshfleet.dashboard.listing import Column, Listing, Moment, Piece, Shown, Tone, figure, time_since
 from meshfleet.dashboard.signs import bar, state_piece
 from meshfleet.dashboard.wording import age, amount, money, on_one_line, short
 from meshfleet.mesh.overview import FleetSummary
@@ -49,7 +49,7 @@ FLEETS: Final = Listing(
             right=True,
         ),
         Column("CONDITION", 20, _trouble, rank=9),
-        figure("AGE", 6, lambda fleet, at: age(fleet.age_ms(at.now)), lambda fleet, _: fleet.created_at),
+        time_since("AGE", 6, lambda fleet, at: age(fleet.age_ms(at.now)), lambda fleet, _: fleet.created_at),
         Column("RAN", 6, lambda fleet, at: age(fleet.runtime_ms(at.now)), rank=7, right=True),
         figure("COST", 7, lambda fleet, _: money(fleet.used_in_all.cost), lambda fleet, _: fleet.used_in_all.cost),
         figure(

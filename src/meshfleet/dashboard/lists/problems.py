@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from meshfleet.dashboard.listing import Column, Listing, Moment, Shown, Tone, figure
+from meshfleet.dashboard.listing import Column, Listing, Moment, Shown, Tone, time_since
 from meshfleet.dashboard.signs import state_piece
 from meshfleet.dashboard.wording import NOTHING, age, on_one_line, short
 from meshfleet.mesh.overview import Problem
@@ -30,7 +30,7 @@ PROBLEMS: Final = Listing(
             most=24,
         ),
         Column("FLEET", 12, _fleet, _fleet, most=24, rank=2),
-        figure("SINCE", 6, _since, lambda problem, _: problem.since),
+        time_since("SINCE", 6, _since, lambda problem, _: problem.since),
         Column("WHAT", None, lambda problem, _: on_one_line(problem.what)),
     ),
     key=lambda problem: f"{problem.kind} {problem.agent_id or problem.fleet_id}",

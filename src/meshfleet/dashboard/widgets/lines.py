@@ -222,7 +222,7 @@ class Lines(ScrollView, can_focus=True):
         for column, columns in self._columns(width):
             name = column.name
             if name == self.arrangement.by:
-                name += _DESCENDING if column.descending != self.arrangement.reverse else _ASCENDING
+                name += _DESCENDING if column.shows_descending(reverse=self.arrangement.reverse) else _ASCENDING
             text = set_cell_size(name, columns)
             if column.right:
                 text = name.rjust(columns)[-columns:]

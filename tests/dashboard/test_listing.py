@@ -35,6 +35,10 @@ NUMBERS = Listing(
 )
 
 
+def widths_of(listing: Listing, width: int) -> dict[str, int]:
+    return {column.name: size for column, size in fitted(listing.columns, width)}
+
+
 def test_the_next_order_goes_round_the_columns_that_have_one() -> None:
     assert [next_order(NUMBERS, by) for by in ("NAME", "SIZE", None)] == ["SIZE", "NAME", "NAME"]
 
@@ -63,6 +67,24 @@ def test_where_there_is_room_names_become_wider_and_why_gets_what_they_do_not_ne
     widths = {column.name: size for column, size in fitted(PROBLEMS.columns, 158)}
     assert widths["WHO"] == widths["FLEET"] == 24
     assert {column.name: size for column, size in fitted(PROBLEMS.columns, 78)}["FLEET"] == 12
+
+
+def test_where_there_is_room_no_event_s_name_is_cut() -> None:
+    names = [
+        "agent_failed_permanently",
+        "agent_retry_scheduled",
+        "agent_interrupted_recovered",
+        "routing_outcome_recorded",
+    ]
+    for width in (118, 198):
+        assert widths_of(EVENTS, width)["EVENT"] >= max(map(len, names))
+    assert widths_of(EVENTS, 78)["EVENT"] == 20
+
+
+def test_where_there_is_room_a_fleet_s_conditions_are_all_there() -> None:
+    assert widths_of(FLEETS, 158)["CONDITION"] >= len("2 dormant 1 retrying 1 unsupervised")
+    assert widths_of(FLEETS, 158)["FLEET"] >= 24
+    assert "CONDITION" not in widths_of(FLEETS, 78)
 
 
 def test_in_80_columns_an_agent_s_line_has_what_matters() -> None:

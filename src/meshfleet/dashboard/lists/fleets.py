@@ -38,7 +38,7 @@ def _trouble(fleet: FleetSummary, _: Moment) -> Shown:
 FLEETS: Final = Listing(
     name="fleets",
     columns=(
-        Column("FLEET", None, lambda fleet, _: (name_of(fleet), Tone.STRONG), lambda fleet, _: name_of(fleet)),
+        Column("FLEET", None, lambda fleet, _: (name_of(fleet), Tone.STRONG), lambda fleet, _: name_of(fleet), most=40),
         Column("ID", 8, lambda fleet, _: (fleet.id[:8], Tone.DIM), rank=4),
         Column("STATUS", 11, _status, lambda fleet, _: fleet.status),
         Column(
@@ -48,7 +48,7 @@ FLEETS: Final = Listing(
             lambda fleet, _: fleet.agent_count,
             right=True,
         ),
-        Column("CONDITION", 20, _trouble, rank=9),
+        Column("CONDITION", None, _trouble, rank=9),
         time_since("AGE", 6, lambda fleet, at: age(fleet.age_ms(at.now)), lambda fleet, _: fleet.created_at),
         Column("RAN", 6, lambda fleet, at: age(fleet.runtime_ms(at.now)), rank=7, right=True),
         figure("COST", 7, lambda fleet, _: money(fleet.used_in_all.cost), lambda fleet, _: fleet.used_in_all.cost),

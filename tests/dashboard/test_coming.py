@@ -127,7 +127,7 @@ async def test_the_cursor_stays_on_its_message_while_older_ones_come(ledger: Led
 
 
 async def test_the_cursor_stays_in_sight_where_older_messages_come_in_front_of_it(ledger: Ledger) -> None:
-    async with at_messages(ledger, size=(100, 8)) as (pilot, go_on):
+    async with at_messages(ledger, size=(100, 7)) as (pilot, go_on):
         await pilot.press("S", "down")
         go_on()
         await all_there(pilot)

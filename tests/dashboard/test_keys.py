@@ -92,6 +92,11 @@ def heading(pilot: Pilot[None]) -> str:
     return lines_of(pilot).render_line(0).text
 
 
+def below_list(pilot: Pilot[None]) -> str:
+    line = place_of(pilot).query_one("#told", Static)
+    return str(line.render()) if line.display else ""
+
+
 def crumbs(pilot: Pilot[None]) -> list[str]:
     return app_of(pilot).crumbs
 
@@ -253,6 +258,47 @@ async def test_the_arrow_points_up_where_the_smallest_of_what_is_shown_is_on_top
         assert first in heading(pilot)
         await press(pilot, "S")
         assert turned in heading(pilot)
+
+
+@pytest.mark.parametrize(
+    ("keys", "columns", "below"),
+    [
+        (["2"], 80, "1 retrying 1 stalled  RAN 50m00  MSGS 4  UNREAD 4"),
+        (["2"], 160, ""),
+        (["3"], 80, f"ID {EXPLORER[:8]}  FLEET checkout"),
+        (["3", "end"], 80, "attempt 3 was stopped after 30 min; set a longer timeout_ms  ID "),
+        (["1"], 80, "attempt 1 failed: the provider answered 529 overloaded; it is tried again"),
+        (["4"], 80, "shall I open a pull request?  TYPE question"),
+        (["4", "end"], 160, ""),
+        (["5", "down"], 60, "role=Reviewer fleet_id="),
+    ],
+)
+async def test_below_a_list_is_what_it_has_no_room_for_of_the_row_under_the_cursor(
+    ledger: Ledger, keys: list[str], columns: int, below: str
+) -> None:
+    async with driven(ledger, *keys, size=(columns, 24)) as pilot:
+        assert below_list(pilot).startswith(below)
+        assert bool(below_list(pilot)) == bool(below)
+
+
+async def test_what_is_below_a_list_follows_the_cursor_and_the_width(ledger: Ledger) -> None:
+    async with driven(ledger, "2", "end", size=(80, 24)) as pilot:
+        assert below_list(pilot) == "over budget  RAN 40m00  MSGS 1  UNREAD 1"
+        await press(pilot, "up")
+        assert below_list(pilot) == "RAN 20m00"
+        await pilot.resize_terminal(160, 24)
+        await until(pilot, lambda: not below_list(pilot))
+        await pilot.resize_terminal(80, 24)
+        await until(pilot, lambda: below_list(pilot) == "RAN 20m00")
+
+
+async def test_a_text_too_long_for_three_lines_leaves_the_other_fields_their_room(ledger_file: Path) -> None:
+    rows = document()
+    rows["agents"][EXPLORER]["error"] = "long " * 100
+    async with driven(open_mesh(ledger_file, rows), "3", size=(80, 24)) as pilot:
+        assert below_list(pilot).startswith("long long")
+        assert below_list(pilot).endswith(f"…  ID {EXPLORER[:8]}  FLEET checkout")
+        assert place_of(pilot).query_one("#told").size.height == 3
 
 
 @pytest.mark.parametrize(

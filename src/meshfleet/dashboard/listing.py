@@ -8,6 +8,10 @@ from datetime import tzinfo
 from enum import StrEnum
 from typing import Any, Final
 
+from rich.cells import cell_len
+
+from meshfleet.dashboard.wording import NOTHING
+
 GAP: Final = 1
 """Blanks between two columns."""
 LEAST: Final = 12
@@ -121,7 +125,6 @@ class Listing:
         words: What a filter looks in, in small letters.
         first: The column it is ordered by at first; None leaves the rows as they come.
         empty: What is said where there are no rows.
-        told: What is to be read in full of the row under the cursor, where a line has no room for it.
     """
 
     name: str
@@ -130,7 +133,6 @@ class Listing:
     words: Callable[[Any], str]
     first: str | None
     empty: str
-    told: Callable[[Any], str] = lambda _: ""
 
     def column(self, name: str | None) -> Column | None:
         """The column of a name."""
@@ -171,6 +173,39 @@ def fitted(columns: Sequence[Column], width: int) -> list[tuple[Column, int]]:
     for place, column in enumerate(takers):
         widths[column.name] = max(1, left // len(takers) + (1 if place < left % len(takers) else 0))
     return [(column, widths[column.name]) for column in kept]
+
+
+@dataclass(frozen=True, slots=True)
+class Untold:
+    """What of a row is cut or left out.
+
+    Attributes:
+        text: Of the column that takes what is left, which is what matters most.
+        fields: Of the others, each with the name of its column, from left to right.
+    """
+
+    text: str = ""
+    fields: tuple[str, ...] = ()
+
+
+def untold(columns: Sequence[Column], shown: Sequence[tuple[Column, int]], row: Any, moment: Moment) -> Untold:
+    """What of a row columns of these widths leave out or cut; where there was nothing to say, nothing is missing."""
+    widths = {column.name: width for column, width in shown}
+    text, fields = "", []
+    for column in columns:
+        cell = text_of(column.cell(row, moment)).strip()
+        if cell in {"", NOTHING} or cell_len(cell) <= widths.get(column.name, 0):
+            continue
+        if column.width is None and not column.most:
+            text = cell
+        else:
+            fields.append(f"{column.name} {cell}")
+    return Untold(text, tuple(fields))
+
+
+def text_of(cell: Shown) -> str:
+    """A cell as text alone."""
+    return "".join(text for text, _ in pieces_of(cell))
 
 
 def pieces_of(cell: Shown) -> Sequence[Piece]:

@@ -10,7 +10,7 @@ from rich.cells import cell_len, set_cell_size
 
 from meshfleet.dashboard.arranging import Arrangement, Arranger
 from meshfleet.dashboard.collector import Collector
-from meshfleet.dashboard.listing import Column, Listing, Moment, fitted, pieces_of
+from meshfleet.dashboard.listing import Column, Listing, Moment, fitted, text_of
 from meshfleet.dashboard.lists.agents import AGENTS
 from meshfleet.dashboard.lists.fleets import FLEETS
 from meshfleet.dashboard.lists.messages import MESSAGES
@@ -98,7 +98,7 @@ def _widths(listing: Listing, rows: Sequence[Any], moment: Moment) -> list[tuple
 
 
 def _text(column: Column, row: Any, moment: Moment) -> str:
-    return "".join(text for text, _ in pieces_of(column.cell(row, moment)))
+    return text_of(column.cell(row, moment))
 
 
 def _cut(line: str, width: int) -> str:

@@ -89,5 +89,4 @@ AGENTS: Final = Listing(
     ),
     first=None,
     empty="no agents here",
-    told=lambda agent: agent.error or agent.waiting_for or "",
 )

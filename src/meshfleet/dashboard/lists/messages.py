@@ -80,5 +80,4 @@ MESSAGES: Final = Listing(
     ).lower(),
     first="SENT",
     empty="no messages here",
-    told=lambda trail: trail.payload[:_TEXT_SHOWN],
 )

@@ -39,5 +39,4 @@ PROBLEMS: Final = Listing(
     ),
     first="SINCE",
     empty="no problems",
-    told=lambda problem: problem.what,
 )

@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
-from textual.widgets import Input, Static
+from textual.widgets import Input
 
 from meshfleet.dashboard.deeds import BACK, COPY, FILTER, GO_IN, HELP, QUIT, REVERSE, SORT, Deed
 from meshfleet.dashboard.listing import Listing, Moment, next_order
 from meshfleet.dashboard.picture import Picture
 from meshfleet.dashboard.screens.place import EVERYWHERE, Place
 from meshfleet.dashboard.widgets.lines import LOOKING, Lines
-from meshfleet.dashboard.wording import on_one_line
+from meshfleet.dashboard.widgets.told import Told
 
 
 def list_deeds(*own: Deed) -> tuple[Deed, ...]:
@@ -66,9 +66,9 @@ class ListPlace(Place):
         raise NotImplementedError
 
     def body(self) -> ComposeResult:
-        """Show the list, and below it in full what a line has no room for."""
+        """Show the list, and below it what a line has no room for."""
         yield Lines(self.LISTING)
-        yield Static(id="told", markup=False)
+        yield Told()
 
     def show(self, picture: Picture, moment: Moment, fetched: Any) -> None:
         """Show the rows."""
@@ -100,6 +100,11 @@ class ListPlace(Place):
         """Show what there is to say of the row the cursor is on now, and which keys apply to it."""
         self._tell()
         self.show_frame()
+
+    @on(Lines.Refitted)
+    def refitted(self) -> None:
+        """Show what there is no room for now."""
+        self._tell()
 
     @on(Lines.Chosen)
     def chosen(self, event: Lines.Chosen) -> None:
@@ -167,7 +172,4 @@ class ListPlace(Place):
         self._tell()
 
     def _tell(self) -> None:
-        told = "" if self.current is None else on_one_line(self.LISTING.told(self.current))
-        line = self.query_one("#told", Static)
-        line.display = bool(told)
-        line.update(told)
+        self.query_one(Told).tell(self.lines.untold, self.size.width - 2)

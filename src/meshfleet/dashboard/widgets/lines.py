@@ -16,7 +16,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from meshfleet.dashboard.arranging import Arrangement, Arranger
-from meshfleet.dashboard.listing import GAP, Column, Listing, Moment, Tone, fitted, pieces_of
+from meshfleet.dashboard.listing import GAP, Column, Listing, Moment, Tone, Untold, fitted, pieces_of, untold
 
 LOOKING: Final = "looking"
 """What is said in place of rows before anybody knows whether there are any."""
@@ -54,6 +54,9 @@ class Lines(ScrollView, can_focus=True):
     class Moved(Message):
         """The cursor is on another row."""
 
+    class Refitted(Message):
+        """There is room for more, or for less."""
+
     class Reordered(Message):
         """Somebody clicked on a heading to have the rows ordered by it."""
 
@@ -79,6 +82,14 @@ class Lines(ScrollView, can_focus=True):
     def current(self) -> Any | None:
         """The row under the cursor."""
         return self._rows[self._cursor] if self._rows else None
+
+    @property
+    def untold(self) -> Untold:
+        """What there is no room for of the row under the cursor."""
+        width = self.size.width
+        if self.current is None or not width:
+            return Untold()
+        return untold(self.listing.columns, self._columns(width), self.current, self._moment)
 
     @property
     def visible_rows(self) -> Sequence[Any]:
@@ -129,6 +140,7 @@ class Lines(ScrollView, can_focus=True):
         self._places = []
         self._resize()
         self._keep_cursor_in_sight()
+        self.post_message(self.Refitted())
 
     def on_click(self, event: events.Click) -> None:
         """Order by a heading, or put the cursor on a row; a second click goes in."""

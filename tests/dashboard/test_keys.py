@@ -343,6 +343,20 @@ async def test_the_palette_goes_to_an_agent_by_its_role(ledger: Ledger) -> None:
         await until(pilot, lambda: crumbs(pilot) == ["problems", "Engineer"])
 
 
+@pytest.mark.parametrize("keys", [["question_mark"], ["down", "x"], ["ctrl+p"]], ids=["help", "question", "palette"])
+async def test_what_was_said_is_gone_once_a_dialog_opens_over_it(ledger: Ledger, keys: list[str]) -> None:
+    async with driven(ledger, "3", "x", size=(80, 24)) as pilot:
+        assert "not at work" in told(pilot)[-1]
+        await press(pilot, *keys)
+        assert not isinstance(pilot.app.screen, Place)
+        await until(pilot, lambda: told(pilot) == [])
+
+
+async def test_what_was_said_stays_while_one_goes_from_place_to_place(ledger: Ledger) -> None:
+    async with driven(ledger, "3", "x", "enter", "escape", "2") as pilot:
+        assert "not at work" in told(pilot)[-1]
+
+
 # -- an agent's output ------------------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
 from textual.widgets import Input, Static
 
 from meshfleet.dashboard import acting
@@ -149,6 +149,11 @@ class Place(Screen[None]):
     def on_screen_resume(self) -> None:
         """Look at once when somebody comes here, or comes back."""
         self.dashboard.look_soon()
+
+    def on_screen_suspend(self) -> None:
+        """Have what was said go when a dialog opens, which it would cover."""
+        if isinstance(self.app.screen, ModalScreen):
+            self.app.clear_notifications()
 
     def see(self, picture: Picture, moment: Moment, fetched: Any) -> None:
         """Take in what a look has found."""

@@ -48,10 +48,10 @@ setup: $(INSTALLED) $(LINKED) $(INSPECTOR)
 demo: $(INSTALLED) $(LINKED)
 	$(RUN)/meshfleet demo $(ARGS)
 
-# Four workers for two cores: tests that drive the real OpenCode (7 to 11 s of processor each) share one and run one
+# Five workers for two cores: tests that drive the real OpenCode (7 to 11 s of processor each) share one and run one
 # after the other, the others leave no core idle while one waits (tests/scheduling.py), and one summary closes the run.
 test: setup
-	$(RUN)/python -m pytest -n 4 $(ARGS)
+	$(RUN)/python -m pytest -n 5 $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -63,7 +63,9 @@ async def test_a_run_that_ends_when_asked_is_asked_only(
     launched = start(fake_opencode, tmp_path, "say ready", "hang")
     said(tmp_path, "ready")
     report = await stop_attempt(MARKER, launched.identity)
-    assert (report.terminated, report.killed, report.survivors) == (2, 0, ())
+    # the shell parent ends with its child, which may be before it is asked itself
+    assert report.terminated in {1, 2}
+    assert (report.killed, report.survivors) == (0, ())
     assert gone(launched)
     assert read_exit(run_dir(tmp_path)) == 128 + signal.SIGTERM
     assert is_same_process(stranger)

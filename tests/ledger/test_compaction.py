@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from meshfleet.ledger.compaction import QUIET_S
+from meshfleet.ledger.compaction import QUIET_S, Compactor
 from meshfleet.ledger.files import Files
 from tests.ledger.rows import send, waiting
 from tests.ledgers import ledger_at
@@ -177,3 +177,29 @@ def test_a_compaction_that_fails_leaves_the_ledger_as_it_was(ledger_file: Path, 
     assert waiting(ledger) == waiting(ledger_at(ledger_file)) == ["m1", "m2"]
     assert ledger.compact()
     assert waiting(ledger) == waiting(ledger_at(ledger_file)) == ["m1", "m2"]
+
+
+def test_who_closes_a_ledger_as_its_folding_falls_due_does_not_wait_for_ever() -> None:
+    asked = threading.Event()
+
+    class Due(threading.Event):
+        def set(self) -> None:
+            super().set()
+            if compactor._stopping.is_set():
+                asked.set()
+
+    def sizes() -> tuple[int, int]:
+        if threading.current_thread() is compactor._thread and not asked.is_set():
+            # between the thread's look whether it is to stop and its taking up the work
+            closing.start()
+            assert asked.wait(20)
+        return 0, 0
+
+    compactor = Compactor(lambda: True, sizes)
+    compactor._due = Due()
+    compactor._quiet_s = 0.0
+    closing = threading.Thread(target=compactor.stop, daemon=True)
+    compactor.written()
+    assert asked.wait(20)
+    closing.join(5)
+    assert not closing.is_alive()

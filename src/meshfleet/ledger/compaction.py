@@ -275,6 +275,9 @@ class Compactor:
                 return
             if self._outgrown() or time.monotonic() >= self._last_write + self._quiet_s:
                 self._due.clear()
+                if self._stopping.is_set():
+                    # what was cleared may have been set by `stop`, and nobody would set it again
+                    return
                 if not self._is_worth_it():
                     continue
                 started = time.monotonic()

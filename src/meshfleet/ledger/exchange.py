@@ -73,9 +73,7 @@ def write_exported(
     if not target.parent.is_dir():
         raise NotFound(f"there is no folder {target.parent}; create it, or name a file elsewhere")
     if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise Unavailable(
-            f"can't write {target}: permission denied; give yourself the permission, or name a file elsewhere"
-        )
+        raise Unavailable(f"can't write {target}: its folder may not be written; permit it, or name a file elsewhere")
     temporary = target.with_name(f".meshfleet-export.{os.getpid()}.tmp")
     try:
         _write_and_sync(temporary, chunks, files)

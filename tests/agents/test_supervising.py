@@ -67,7 +67,8 @@ async def test_who_leaves_work_wakes_it_from_its_own_thread_and_from_a_worker_s(
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(supervisor.run)
         await anyio.wait_all_tasks_blocked()  # it has looked for the first time, and waits
-        _, (agent_id,) = spawn(ledger, tmp_path, "hang")
+        # its launch may end after the test has, and nobody would stop one that hangs
+        _, (agent_id,) = spawn(ledger, tmp_path, "answer done")
         with anyio.fail_after(20):
             while status_of(ledger, agent_id) == "pending":
                 await wake(supervisor.wake)

@@ -18,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from meshfleet.ledger.files import Identity
+from meshfleet.ledger.files import Files, Identity
 from meshfleet.ledger.journal import SECTOR
 from tests.ledger.crashes import NOT_CARRIED_OUT, Died
 from tests.ledger.watched_files import Step, UnsyncedFiles, WatchedFiles
@@ -220,6 +220,17 @@ class Remains:
 
     contents: dict[str, bytes]
     identities: dict[str, tuple[int, int]]
+
+    @classmethod
+    def of(cls, folder: Path, files: Files) -> Remains:
+        """What is in a folder now; of a damaged file's copy, which nobody reads, only that it is there."""
+        contents, identities = {}, {}
+        for path in folder.iterdir():
+            contents[path.name] = b"" if ".corrupt-" in path.name else path.read_bytes()
+            identity = files.identify(path)
+            assert identity is not None
+            identities[path.name] = identity.inode, identity.mtime_ns
+        return cls(contents, identities)
 
     @property
     def is_ragged(self) -> bool:

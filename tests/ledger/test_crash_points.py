@@ -15,7 +15,7 @@ import pytest
 from tests.ledger.broken_protocols import BROKEN_PROTOCOLS
 from tests.ledger.crash_aftermath import AFTERMATHS
 from tests.ledger.crash_scenarios import CRASHED_BEFORE, SCENARIOS
-from tests.ledger.harnesses import report_of
+from tests.ledger.harnesses import ReportOf
 from tests.ledger.interleavings import INTRUSIONS
 from tests.ledger.test_power_cuts import WHAT_A_CUT_SHOWS
 
@@ -48,7 +48,9 @@ def _scenarios() -> list[Any]:
 
 
 @pytest.mark.parametrize("scenario", _scenarios())
-def test_a_process_that_ends_at_any_step_loses_and_doubles_nothing(tmp_path: Path, scenario: str) -> None:
+def test_a_process_that_ends_at_any_step_loses_and_doubles_nothing(
+    report_of: ReportOf, tmp_path: Path, scenario: str
+) -> None:
     report = report_of("crash_harness", tmp_path, "crash", scenario)
     assert report["failures"] == []
     # before and after each step, and at three places within each write
@@ -62,7 +64,7 @@ def test_a_process_that_ends_at_any_step_loses_and_doubles_nothing(tmp_path: Pat
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", CRASHED_BEFORE)
 def test_a_process_that_ends_at_any_step_after_another_did_loses_and_doubles_nothing(
-    tmp_path: Path, scenario: str
+    report_of: ReportOf, tmp_path: Path, scenario: str
 ) -> None:
     report = report_of("crash_harness", tmp_path, "twice", scenario)
     assert report["failures"] == []
@@ -71,7 +73,7 @@ def test_a_process_that_ends_at_any_step_after_another_did_loses_and_doubles_not
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_whatever_others_do_between_any_two_steps_nothing_is_lost_and_no_reader_waits(
-    tmp_path: Path, scenario: str
+    report_of: ReportOf, tmp_path: Path, scenario: str
 ) -> None:
     report = report_of("crash_harness", tmp_path, "interrupt", scenario)
     assert report["failures"] == []
@@ -79,7 +81,7 @@ def test_whatever_others_do_between_any_two_steps_nothing_is_lost_and_no_reader_
 
 
 @pytest.mark.parametrize("protocol", CAUGHT_BY)
-def test_a_protocol_with_one_thing_wrong_is_caught(tmp_path: Path, protocol: str) -> None:
+def test_a_protocol_with_one_thing_wrong_is_caught(report_of: ReportOf, tmp_path: Path, protocol: str) -> None:
     mode, scenario = CAUGHT_BY[protocol]
     failures = report_of("crash_harness", tmp_path, mode, scenario, protocol)["failures"]
     assert failures

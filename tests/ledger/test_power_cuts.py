@@ -13,7 +13,7 @@ import pytest
 from meshfleet.ledger import Ledger
 from meshfleet.ledger.files import Files
 from meshfleet.settings import Durability
-from tests.ledger.harnesses import report_of
+from tests.ledger.harnesses import ReportOf
 from tests.ledger.journals import written_in
 from tests.ledger.power_harness import TORN_AT_EVERY_BYTE
 from tests.ledger.power_scenarios import POWER_SCENARIOS, REPAIRS
@@ -37,7 +37,9 @@ WHAT_A_CUT_SHOWS: Final = {
     "scenario",
     [pytest.param(name, marks=pytest.mark.slow if name in TORN_AT_EVERY_BYTE else ()) for name in POWER_SCENARIOS],
 )
-def test_what_was_acknowledged_is_there_whenever_the_power_fails(tmp_path: Path, scenario: str) -> None:
+def test_what_was_acknowledged_is_there_whenever_the_power_fails(
+    report_of: ReportOf, tmp_path: Path, scenario: str
+) -> None:
     report = report_of("power_harness", tmp_path, scenario)
     assert report["failures"] == []
     assert report["remains"] > 50
@@ -46,7 +48,9 @@ def test_what_was_acknowledged_is_there_whenever_the_power_fails(tmp_path: Path,
 
 
 @pytest.mark.parametrize("protocol", WHAT_A_CUT_SHOWS)
-def test_a_protocol_that_trusts_what_was_not_synced_is_caught(tmp_path: Path, protocol: str) -> None:
+def test_a_protocol_that_trusts_what_was_not_synced_is_caught(
+    report_of: ReportOf, tmp_path: Path, protocol: str
+) -> None:
     assert report_of("power_harness", tmp_path, WHAT_A_CUT_SHOWS[protocol], protocol)["failures"]
 
 

@@ -107,8 +107,6 @@ AFTERMATHS: Final[tuple[Aftermath, ...]] = (
 
 def settle(stage: Stage, attempts: tuple[str, ...], go_on: Aftermath, *, crashes: int) -> int:
     """Have the others go on and check all that must hold; returns how many transactions were never acknowledged."""
-    if stage.damaged:
-        _repair_again(stage)
     others = Others(stage, attempts, crashes)
     go_on(others)
     others.agree()
@@ -123,7 +121,8 @@ def settle(stage: Stage, attempts: tuple[str, ...], go_on: Aftermath, *, crashes
     return others.unacknowledged
 
 
-def _repair_again(stage: Stage) -> None:
+def repair_again(stage: Stage) -> None:
+    """Repair what is still damaged; what was is kept."""
     fresh = stage.open()
     try:
         look(fresh)

@@ -16,8 +16,8 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -25,8 +25,9 @@ from typing import Final
 
 from meshfleet.errors import Corrupt
 from meshfleet.ledger import Ledger
+from meshfleet.ledger import repair as repairing
 from tests.ledger.broken_protocols import BROKEN_PROTOCOLS
-from tests.ledger.crash_aftermath import AFTERMATHS, Aftermath, settle
+from tests.ledger.crash_aftermath import AFTERMATHS, Aftermath, repair_again, settle
 from tests.ledger.crash_scenarios import CRASHED_BEFORE, SCENARIOS, Acknowledge, Scenario, Stage, look, opened, stage_at
 from tests.ledger.crashes import CrashingFiles, Died, Point, When, died_there, points_of
 from tests.ledger.interleavings import INTRUSIONS, InterruptedFiles, Interruption, Intrusion, interruptions_of
@@ -47,9 +48,11 @@ class Report:
     Attributes:
         steps: How many file operations the undisturbed run has, by name.
         points: How many moments there are.
-        killed: At how many of them the process ended by SIGKILL.
-        states: How many different things the process left when it ended there.
-        runs: How often others went on from one, in one way or another.
+        states: How many different things the process leaves when it ends there.
+        deaths: How many processes ended.
+        killed: How many of them ended by SIGKILL.
+        runs: In how many ways others went on from one; where it was damaged, mostly as they did from another that had
+            become the same by its repair.
         unacknowledged: In how many runs a transaction was there that had not been acknowledged.
         kept_out: How many interruptions met a held lock.
         seconds: How long all of it took.
@@ -58,8 +61,9 @@ class Report:
 
     steps: Counter[str] = field(default_factory=Counter)
     points: int = 0
-    killed: int = 0
     states: int = 0
+    deaths: int = 0
+    killed: int = 0
     runs: int = 0
     unacknowledged: int = 0
     kept_out: int = 0
@@ -80,11 +84,13 @@ class Enumeration:
         self._folder = folder
         self._scenario = scenario
         self._seen: set[tuple[int, int, str]] = set()
+        self._repaired: dict[int, int] = {}
+        self._seen_repaired: set[tuple[int, int, str]] = set()
 
     def crash_everywhere(self) -> None:
-        """End the process at every point, and have the others go on in every way."""
-        for point in points_of(self._trace(self._scenario)):
-            self._crash(self._scenario, point, AFTERMATHS, crashes=1)
+        """End the process at every point that leaves something else, and have the others go on in every way."""
+        for point, left in self._walk(self._scenario):
+            self._crash(self._scenario, point, left, AFTERMATHS, crashes=1)
 
     def crash_twice(self, first: Scenario) -> None:
         """End one process at every point that leaves something else, and then the scenario's at every such point."""
@@ -102,10 +108,12 @@ class Enumeration:
                 continue
             seen.add(state)
             after = replace(self._scenario, prepare=in_play)
-            for point in points_of(self._trace(after, crashes=1)):
+            for point, then_left in self._walk(after, CHANGES, crashes=1):
                 if point.name in CHANGES and point.when is not When.AFTER:
                     go_on = AFTERMATHS[(number + point.number) % len(AFTERMATHS)]
-                    self._crash(after, point, (go_on,), crashes=2)
+                    # who died in the middle of a write wrote more or less of it than another did
+                    exactly = left.when is not When.HALF
+                    self._crash(after, point, then_left, (go_on,), crashes=2, exactly=exactly)
 
     def interrupt_everywhere(self) -> None:
         """Between any two steps of the process, and in the middle of every write, have another one do something."""
@@ -133,29 +141,86 @@ class Enumeration:
         self.report.steps = Counter(trace)
         return trace
 
-    def _state_after(self, prepare: Callable[[Stage], None]) -> int:
+    def _walk(
+        self, scenario: Scenario, steps: frozenset[str] | None = None, *, crashes: int = 0
+    ) -> list[tuple[Point, int]]:
+        """Every point of the process, and what is there when it gets to it; 0 at other steps than these, if any."""
+        trace = self._trace(scenario, crashes=crashes)
+        if not trace:
+            return []
+        states: list[int] = []
+
+        def look(name: str) -> None:
+            states.append(state_of(stage) if steps is None or name in steps else 0)
+
+        with self._stage(CrashingFiles()) as stage:
+            scenario.prepare(stage)
+            files = stage.files
+            assert isinstance(files, CrashingFiles)
+            files.arm(None, look=look)
+            scenario.act(stage, stage.acknowledged.append)
+            assert files.trace == trace, "it goes another way in this process"
+            return list(zip(points_of(trace), states, strict=True))
+
+    @contextmanager
+    def _stage(self, files: CrashingFiles) -> Generator[Stage]:
+        """A ledger of its own, on which the process is played."""
         self._folder.mkdir()
-        stage = stage_at(self._folder / "agent-mesh.json", CrashingFiles())
+        stage = stage_at(self._folder / "agent-mesh.json", files)
         try:
-            prepare(stage)
-            return state_of(stage)
+            yield stage
         finally:
             stage.victim.close()
             stage.close()
             shutil.rmtree(self._folder)
 
-    def _crash(self, scenario: Scenario, point: Point, ways: Iterable[Aftermath], *, crashes: int) -> None:
-        """End the process at a point; the others go on in these ways, unless they did from what another point left."""
+    def _state_after(self, prepare: Callable[[Stage], None]) -> int:
+        with self._stage(CrashingFiles()) as stage:
+            prepare(stage)
+            return state_of(stage)
+
+    def _crash(
+        self,
+        scenario: Scenario,
+        point: Point,
+        left: int,
+        ways: Iterable[Aftermath],
+        *,
+        crashes: int,
+        exactly: bool = True,
+    ) -> None:
+        """End the process at a point; the others go on in these ways, unless they did from what another point left.
+
+        Each time a process ends there for real, one in three by SIGKILL.
+        """
         self.report.points += 1
-        self.report.killed += point.killed
-
-        def act(stage: Stage) -> None:
-            _fork(stage, scenario.act, point)
-
         for go_on in ways:
-            if not self._run(CrashingFiles(), scenario, act, go_on, crashes=crashes, where=str(point)):
+            if (left, crashes, go_on.__name__) in self._seen:
                 return
+            if self._is_seen_repaired((left, crashes, go_on.__name__)):
+                continue
+            self.report.deaths += 1
+            death = point._replace(killed=self.report.deaths % 3 == 0)
+
+            def act(stage: Stage, death: Point = death) -> None:
+                _fork(stage, scenario.act, death)
+                # half of a write ends elsewhere when a number that was drawn by lot has a digit more
+                exact = exactly and death.when is not When.HALF
+                assert not exact or state_of(stage) == left, "who died left something else than in play"
+
+            if not self._run(CrashingFiles(), scenario, act, go_on, crashes=crashes, where=str(death)):
+                return
+            self.report.killed += death.killed
         self.report.states += 1
+
+    def _is_seen_repaired(self, state: tuple[int, int, str]) -> bool:
+        """Whether it is known what becomes of a damaged ledger when it is repaired, and others went on from that."""
+        left, *how = state
+        if (self._repaired.get(left), *how) not in self._seen_repaired:
+            return False
+        self._seen.add(state)
+        self.report.runs += 1
+        return True
 
     def _interrupt(self, interruption: Interruption, intrude: Intrusion) -> None:
         files = InterruptedFiles()
@@ -193,6 +258,12 @@ class Enumeration:
                 return False
             self._seen.add(state)
             self.report.runs += 1
+            if stage.damaged:
+                repair_again(stage)
+                self._repaired[state[0]] = repaired = state_of(stage, copies=False)
+                if (repaired, crashes, go_on.__name__) in self._seen_repaired:
+                    return True
+                self._seen_repaired.add((repaired, crashes, go_on.__name__))
             self.report.unacknowledged += settle(stage, scenario.attempts, go_on, crashes=crashes)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong is what is looked for
             self.report.failures.append(f"{where}, {go_on.__name__}: {_said(error)}")
@@ -272,6 +343,8 @@ def _tell(pipe: int, line: str) -> None:
 def main(arguments: list[str]) -> int:
     """Enumerate one scenario."""
     logging.disable()
+    # how many names a repair tries for a copy depends on the clock
+    repairing.now_ms = lambda: 1_700_000_000_000  # type: ignore[attr-defined]
     folder, mode, name, *broken = arguments
     for protocol in broken:
         BROKEN_PROTOCOLS[protocol]()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -30,6 +30,9 @@ class When(StrEnum):
     ALL_BUT_LAST_BYTE = "before the last byte of"
 
 
+WITHIN_A_WRITE: Final = (When.FIRST_BYTE, When.HALF, When.ALL_BUT_LAST_BYTE)
+
+
 class Died(BaseException):
     """The process is dead: nothing it would do in passing happens any more."""
 
@@ -47,20 +50,17 @@ class Point(NamedTuple):
     number: int
     name: str
     when: When
-    killed: bool
+    killed: bool = False
 
     def __str__(self) -> str:
         return f"{'SIGKILL' if self.killed else '_exit'} {self.when} step {self.number} ({self.name})"
 
 
 def points_of(trace: list[str]) -> Iterator[Point]:
-    """Every point of an undisturbed run's steps; every fifth is a SIGKILL."""
-    count = 0
+    """Every point of an undisturbed run's steps."""
     for number, name in enumerate(trace, start=1):
-        cuts = (When.FIRST_BYTE, When.HALF, When.ALL_BUT_LAST_BYTE) if name == "write" else ()
-        for when in (When.BEFORE, *cuts, When.AFTER):
-            count += 1
-            yield Point(number, name, when, killed=count % 5 == 0)
+        for when in (When.BEFORE, *(WITHIN_A_WRITE if name == "write" else ()), When.AFTER):
+            yield Point(number, name, when)
 
 
 class CrashingFiles(WatchedFiles):
@@ -74,10 +74,14 @@ class CrashingFiles(WatchedFiles):
         self.trace: list[str] = []
         self._armed = self._in_play = self._dead = False
         self._point: Point | None = None
+        self._look: Callable[[str], None] | None = None
 
-    def arm(self, point: Point | None, *, in_play: bool = False) -> None:
-        """Count from now on, and end the process at the point if there is one; in play that raises `Died`."""
-        self._armed, self._point, self._in_play = True, point, in_play
+    def arm(self, point: Point | None, *, in_play: bool = False, look: Callable[[str], None] | None = None) -> None:
+        """Count from now on, and end the process at the point if there is one; in play that raises `Died`.
+
+        Without a point, `look` is called at every point in turn, with the name of the step.
+        """
+        self._armed, self._point, self._in_play, self._look = True, point, in_play, look
 
     def around(self, name: str, step: Step, *args: Any) -> Any:
         if self._dead:
@@ -87,6 +91,8 @@ class CrashingFiles(WatchedFiles):
         if not self._armed:
             return None if name in NOT_CARRIED_OUT else step(*args)
         self.trace.append(name)
+        if self._look is not None:
+            return _carry_out_and_look(self._look, name, step, args)
         point = self._point
         if point is None or point.number != len(self.trace):
             return None if name in NOT_CARRIED_OUT else step(*args)
@@ -103,10 +109,30 @@ class CrashingFiles(WatchedFiles):
 def _carry_out(when: When, name: str, step: Step, args: tuple[Any, ...]) -> None:
     if name == "write":
         fd, data, offset = args
-        part = {When.FIRST_BYTE: 1, When.HALF: len(data) // 2, When.ALL_BUT_LAST_BYTE: len(data) - 1}
-        step(fd, data[: part.get(when, len(data))], offset)
+        step(fd, data[: _written_by(when, data)], offset)
     elif name not in NOT_CARRIED_OUT:
         step(*args)
+
+
+def _carry_out_and_look(look: Callable[[str], None], name: str, step: Step, args: tuple[Any, ...]) -> Any:
+    look(name)
+    try:
+        if name != "write":
+            return None if name in NOT_CARRIED_OUT else step(*args)
+        fd, data, offset = args
+        done = 0
+        for when in WITHIN_A_WRITE:
+            done += step(fd, data[done : _written_by(when, data)], offset + done)
+            look(name)
+        return done + step(fd, data[done:], offset + done)
+    finally:
+        look(name)
+
+
+def _written_by(when: When, data: bytes) -> int:
+    """How much of a write is there at a point, in bytes."""
+    part = {When.FIRST_BYTE: 1, When.HALF: len(data) // 2, When.ALL_BUT_LAST_BYTE: len(data) - 1}
+    return part.get(when, len(data))
 
 
 def _end(point: Point) -> None:

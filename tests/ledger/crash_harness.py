@@ -30,7 +30,14 @@ from tests.ledger.broken_protocols import BROKEN_PROTOCOLS
 from tests.ledger.crash_aftermath import AFTERMATHS, Aftermath, repair_again, settle
 from tests.ledger.crash_scenarios import CRASHED_BEFORE, SCENARIOS, Acknowledge, Scenario, Stage, look, opened, stage_at
 from tests.ledger.crashes import CrashingFiles, Died, Point, When, died_there, points_of
-from tests.ledger.interleavings import INTRUSIONS, InterruptedFiles, Interruption, Intrusion, interruptions_of
+from tests.ledger.interleavings import (
+    BEGIN_WITH_A_WRITE,
+    INTRUSIONS,
+    InterruptedFiles,
+    Interruption,
+    Intrusion,
+    interruptions_of,
+)
 from tests.ledger.sameness import state_of
 
 FINISHED: Final = 0
@@ -118,10 +125,14 @@ class Enumeration:
     def interrupt_everywhere(self) -> None:
         """Between any two steps of the process, and in the middle of every write, have another one do something."""
         trace = self._trace(self._scenario)
+        kept_out: set[Interruption] = set()
         for intrude in INTRUSIONS:
             for interruption in interruptions_of(trace):
                 self.report.points += 1
-                self._interrupt(interruption, intrude)
+                if interruption in kept_out and intrude in BEGIN_WITH_A_WRITE:
+                    self.report.kept_out += 1
+                elif self._interrupt(interruption, intrude) and intrude is BEGIN_WITH_A_WRITE[0]:
+                    kept_out.add(interruption)
 
     def _trace(self, scenario: Scenario, *, crashes: int = 0) -> list[str]:
         """The steps of the process when nothing disturbs it; the others must be able to go on after that, too."""
@@ -222,7 +233,8 @@ class Enumeration:
         self.report.runs += 1
         return True
 
-    def _interrupt(self, interruption: Interruption, intrude: Intrusion) -> None:
+    def _interrupt(self, interruption: Interruption, intrude: Intrusion) -> bool:
+        """Have somebody do something at a moment; True when the lock kept them out."""
         files = InterruptedFiles()
 
         def act(stage: Stage) -> None:
@@ -234,6 +246,7 @@ class Enumeration:
 
         where = f"{intrude.__name__} {interruption}"
         self._run(files, self._scenario, act, AFTERMATHS[interruption.number % len(AFTERMATHS)], crashes=0, where=where)
+        return files.kept_out
 
     def _run(
         self,

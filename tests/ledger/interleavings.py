@@ -152,3 +152,5 @@ INTRUSIONS: Final[tuple[Intrusion, ...]] = (
     somebody_compacts_twice,
     somebody_edits,
 )
+BEGIN_WITH_A_WRITE: Final = (somebody_writes, somebody_writes_and_compacts, somebody_compacts_twice)
+"""Of these the first does what the others begin with: where the lock keeps it out, it keeps out all of them."""

@@ -1,8 +1,8 @@
 """A process that ends at any step of what it does to the files leaves a ledger that all others agree on.
 
-Every step is tried, not a sample: for each the process is forked and ends there for real. From whatever it leaves a
-process that had the ledger open and one that opens it afterwards go on in three different ways (see crash_aftermath),
-once: most steps leave what the one before them left (see sameness).
+Every step is tried, not a sample: what is there at each is looked at in play, and where it is something else than was
+there at any step before (see sameness) the process is forked, ends there for real and has to leave just that. From it a
+process that had the ledger open and one that opens it afterwards go on in three different ways (see crash_aftermath).
 """
 
 from __future__ import annotations

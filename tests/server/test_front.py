@@ -40,6 +40,16 @@ code = main()
 print("loaded", [name for name in ("mcp", "mcp_types", "typer", "rich") if name in sys.modules], file=sys.stderr)
 sys.exit(code)
 """
+NAMES_WHAT_THE_COLLECTOR_LOOKS_AT: Final = """
+import gc, sys
+from meshfleet.cli import main
+sys.argv = ["meshfleet", "serve"]
+code = main()
+types = {one.__module__.partition(".")[0] for one in gc.get_objects() if isinstance(one, type)}
+seen = sorted(types & {"anyio", "mcp", "mcp_types", "pydantic"})
+print("at work" if gc.isenabled() else "off", seen, file=sys.stderr)
+sys.exit(code)
+"""
 READY: Final = line("notifications/initialized")
 
 
@@ -113,6 +123,14 @@ def test_what_agents_ask_needs_neither_the_sdk_nor_anything_for_people(ledger_fi
         server.end()
         server.process.wait(10)
         assert server.stderr == "loaded []\n"
+
+
+def test_the_garbage_collector_looks_at_nothing_of_the_libraries_that_were_loaded(ledger_file: Path) -> None:
+    with raw_server(environ_for(ledger_file), [sys.executable, "-c", NAMES_WHAT_THE_COLLECTOR_LOOKS_AT]) as server:
+        assert server.ask(line("prompts/list", 1))["result"]["prompts"]
+        assert server.end() == []
+        server.process.wait(10)
+        assert server.stderr == "at work []\n"
 
 
 @pytest.mark.parametrize("is_ready", [True, False])

@@ -20,6 +20,7 @@ from meshfleet.server.envelope import Call, Message
 from meshfleet.server.face import INITIALIZE
 from meshfleet.server.front import Front, Rest
 from meshfleet.server.lines import line_streams
+from meshfleet.server.loading import loading
 from meshfleet.server.tool import Context
 from meshfleet.server.tools import offered_tools
 from meshfleet.server.tools.routing import router_of
@@ -102,7 +103,8 @@ async def _call_in_the_sdk(context: Context, words: str, front: Front, writer: L
 
 
 def _sdk() -> Callable[[Context, str, Rest, LineWriter], Awaitable[None]]:
-    from meshfleet.server.app import answer_the_rest
+    with loading():
+        from meshfleet.server.app import answer_the_rest
 
     return answer_the_rest
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 from meshfleet.server.doorway import Arrival, meet
 from meshfleet.server.face import Face
 from meshfleet.server.instructions import FOR_ORCHESTRATORS, for_agent
+from meshfleet.server.loading import loading
 from meshfleet.server.stdio import claimed_stdio
 
 if TYPE_CHECKING:
@@ -58,9 +59,10 @@ def start(settings: Settings, environ: Mapping[str, str], cwd: Path) -> None:
         face = Face(in_agent_mode=settings.in_agent_mode, instructions=words)
         arrival = meet(fd_in, fd_out, face)
 
-        import anyio
+        with loading():
+            import anyio
 
-        from meshfleet.server.serve import serve
+            from meshfleet.server.serve import serve
 
         anyio.run(serve, settings, environ, cwd, Opening(fd_in, fd_out, words, face, arrival, ledger, identity))
 

@@ -33,22 +33,23 @@ class McpClient(Protocol):
 
 async def run_session(client: McpClient) -> None:
     """Follow the script from beginning to end."""
-    await get_to_know(client)
-    await have_a_fleet_work(client)
-
-
-async def get_to_know(client: McpClient) -> None:
-    """The part of the script that starts nothing."""
     await greet(client)
     await look_at_tools(client)
+    assert [prompt["name"] for prompt in await client.list("prompts")] == ["pipeline", "debate", "rescue"]
     await fill_in_a_prompt(client)
-
-
-async def have_a_fleet_work(client: McpClient) -> None:
-    """The part of the script that is about a fleet."""
     fleet_id, agent_ids = await spawn(client)
     await talk(client, fleet_id, agent_ids)
+    await be_refused(client)
     await look_at_resources(client, fleet_id, agent_ids)
+
+
+async def ask_in_passing(client: McpClient) -> None:
+    """The part of the script whose questions have nothing to do with each other."""
+    await greet(client)
+    await look_at_tools(client)
+    await be_refused(client)
+    assert await said_by(client, "list_fleets") == {"fleets": []}
+    await fill_in_a_prompt(client)
 
 
 async def greet(client: McpClient) -> None:
@@ -83,7 +84,7 @@ async def spawn(client: McpClient) -> tuple[str, list[str]]:
 
 
 async def talk(client: McpClient, fleet_id: str, agent_ids: list[str]) -> None:
-    """A message is sent, found, seen, acted on, and all of it is witnessed; nonsense is refused."""
+    """A message is sent, found, seen, acted on, and all of it is witnessed."""
     explorer, analyst = agent_ids
     payload = 'found:\n"3" < 4 and größer 😀'
     sent = await said_by(
@@ -106,6 +107,10 @@ async def talk(client: McpClient, fleet_id: str, agent_ids: list[str]) -> None:
     trail = (await said_by(client, "get_receipts", message_id=sent["message_id"]))["receipts"]
     assert [receipt["action"] for receipt in trail] == ["seen", "ack"]
     assert (await said_by(client, "get_inbox", agent_id=analyst))["messages"] == []
+
+
+async def be_refused(client: McpClient) -> None:
+    """Nonsense is refused."""
     refused = await client.call("fleet_status", {"fleet_id": 5})
     assert refused["isError"] is True
     assert json.loads(refused["content"][0]["text"]) == {"error": "fleet_id is 5; it has to be a string"}
@@ -127,8 +132,7 @@ async def look_at_resources(client: McpClient, fleet_id: str, agent_ids: list[st
 
 
 async def fill_in_a_prompt(client: McpClient) -> None:
-    """The prompts are listed, and one makes a call of spawn_fleet."""
-    assert [prompt["name"] for prompt in await client.list("prompts")] == ["pipeline", "debate", "rescue"]
+    """A prompt makes a call of spawn_fleet."""
     filled_in = await client.prompt("debate", {"task": "tabs or spaces", "roles": "Tabs, Spaces"})
     [message] = filled_in["messages"]
     assert "spawn_fleet" in message["content"]["text"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -10,13 +11,20 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
+import anyio
 import pytest
 
+from meshfleet.ledger import Ledger
 from meshfleet.ledger.lock import LedgerLock
+from meshfleet.mesh.identity import identify_agent
 from meshfleet.mesh.settlement import Outcome, settle_attempt
-from meshfleet.server.face import VERSIONS
+from meshfleet.server.doorway import Arrival
+from meshfleet.server.face import VERSIONS, Face
 from meshfleet.server.front import INTRODUCTION_ID
-from meshfleet.settings import beside
+from meshfleet.server.instructions import FOR_ORCHESTRATORS, for_agent
+from meshfleet.server.serve import _context, _converse
+from meshfleet.server.start import Opening
+from meshfleet.settings import Settings, beside
 from tests.mesh.fleets import fleet_of, open_ledger, start_all, supervisor
 from tests.server.serving import (
     PATIENCE_S,
@@ -28,7 +36,7 @@ from tests.server.serving import (
     refusal_in,
     said_in,
 )
-from tests.server.streams_helpers import HELLO, call, line, ping
+from tests.server.streams_helpers import HELLO, Wire, call, line, ping
 
 ONLY_THE_SDK_KNOWS: Final[dict[str, Any]] = {"tasks": {}}
 """Capabilities of a client that is left to the SDK from its greeting on."""
@@ -92,16 +100,50 @@ def script(prepared: Prepared) -> list[bytes]:
 @pytest.mark.parametrize("in_agent_mode", [False, True])
 def test_it_answers_to_the_letter_what_the_sdk_would(ledger_file: Path, version: str, in_agent_mode: bool) -> None:
     prepared = prepare(ledger_file)
-    more = {"MESHFLEET_AGENT_ID": prepared.agents[0]} if in_agent_mode else {}
-    told: list[list[dict[str, Any]]] = []
-    for capabilities in ({"roots": {"listChanged": True}, "sampling": {}}, ONLY_THE_SDK_KNOWS):
-        with raw_server(environ_for(ledger_file, **more), hello=False) as server:
-            answers = [server.ask(greeting(version, capabilities))]
-            server.send(READY)
-            answers += [answer for request in script(prepared) for answer in answers_to(server, request)]
-        told.append(answers)
-    assert told[0] == told[1]
-    assert [answer.get("id") for answer in told[0]][:2] == ["hello", 1]
+    environ = environ_for(ledger_file, **({"MESHFLEET_AGENT_ID": prepared.agents[0]} if in_agent_mode else {}))
+    with raw_server(environ, hello=False) as server:
+        told = [server.ask(greeting(version, {"roots": {"listChanged": True}, "sampling": {}}))]
+        server.send(READY)
+        told += [answer for request in script(prepared) for answer in answers_to(server, request)]
+    assert told == said_by_the_sdk(environ, version, *script(prepared))
+    assert [answer.get("id") for answer in told][:2] == ["hello", 1]
+
+
+def said_by_the_sdk(environ: dict[str, str], version: str, *requests: bytes) -> list[dict[str, Any]]:
+    """What the SDK says to a greeting and to each request, with nobody before it to answer any.
+
+    It is the server's own SDK, but in this process, which has loaded it already.
+    """
+    try:
+        return anyio.run(_said_by_the_sdk, environ, [greeting(version, ONLY_THE_SDK_KNOWS), *requests])
+    finally:
+        gc.unfreeze()
+
+
+async def _said_by_the_sdk(environ: dict[str, str], requests: list[bytes]) -> list[dict[str, Any]]:
+    settings, wire = Settings.from_environ(environ), Wire()
+    ledger, told = Ledger.from_settings(settings), b""
+    try:
+        identity = None if settings.agent_id is None else identify_agent(ledger, settings.agent_id)
+        words = FOR_ORCHESTRATORS if identity is None else for_agent(identity)
+        face = Face(in_agent_mode=settings.in_agent_mode, instructions=words)
+        opening = Opening(wire.server_in, wire.server_out, words, face, Arrival(), ledger, identity)
+        context = _context(ledger, settings, environ, Path.cwd(), identity)
+        with anyio.fail_after(PATIENCE_S):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(_converse, context, opening)
+                for number, request in enumerate(requests):
+                    wire.send(READY + request if number == 1 else request)
+                    told += await wire.read(ends_with_an_answer)
+                wire.close(wire.to_server)
+    finally:
+        wire.close_all()
+        ledger.close()
+    return [json.loads(answer) for answer in told.splitlines()]
+
+
+def ends_with_an_answer(data: bytes) -> bool:
+    return data.endswith(b"\n") and "id" in json.loads(data.splitlines()[-1])
 
 
 def answers_to(server: RawServer, request: bytes) -> list[dict[str, Any]]:
@@ -219,16 +261,13 @@ def test_true_is_no_id_that_could_be_cancelled(ledger_file: Path) -> None:
         assert answer["id"] == 1
 
 
-@pytest.mark.parametrize("request_id", [7, "8", "seven"])
-def test_a_wait_that_is_cancelled_ends_unanswered(ledger_file: Path, request_id: int | str) -> None:
+def test_a_wait_that_is_cancelled_ends_unanswered(ledger_file: Path) -> None:
     fleet_id = fleet_at_work(ledger_file)
-    other_form = (
-        str(request_id) if isinstance(request_id, int) else int(request_id) if request_id.isdigit() else request_id
-    )
     with raw_server(environ_for(ledger_file)) as server:
-        server.send(call(request_id, "wait", fleet_id=fleet_id))
-        server.send(line("notifications/cancelled", requestId=other_form) + ping("after"))
-        assert server.receive()["id"] == "after"
+        for request_id, other_form in ((7, "7"), ("8", 8), ("seven", "seven")):
+            server.send(call(request_id, "wait", fleet_id=fleet_id))
+            server.send(line("notifications/cancelled", requestId=other_form) + ping("after"))
+            assert server.receive()["id"] == "after"
         assert server.end() == []
         assert server.process.wait(5) == 0
 
@@ -322,13 +361,10 @@ def test_a_client_of_the_modern_protocol_is_the_sdk_s(ledger_file: Path, greets:
     ],
 )
 def test_an_odd_call_is_judged_by_the_sdk(ledger_file: Path, params: dict[str, Any]) -> None:
-    told = []
-    for capabilities in ({}, ONLY_THE_SDK_KNOWS):
-        with raw_server(environ_for(ledger_file), hello=False) as server:
-            server.ask(greeting("2025-06-18", capabilities))
-            server.send(READY)
-            told.append(server.ask(line("tools/call", 1, **params)))
-    assert told[0] == told[1]
+    environ, asked = environ_for(ledger_file), line("tools/call", 1, **params)
+    # each asks a server of its own, which leaves every call to the SDK after an odd one
+    with raw_server(environ) as server:
+        assert server.ask(asked) == said_by_the_sdk(environ, "2025-06-18", asked)[-1]
 
 
 def test_a_refusal_is_told_in_the_same_form_however_it_comes(ledger_file: Path) -> None:

@@ -1,4 +1,4 @@
-"""A small MCP server over our streams, in this process or as a program of its own, and what to send it."""
+"""The small MCP server of sample_server.py as a program of its own or on two pipes, and what to send it."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anyio
 import pytest
-from mcp.server.lowlevel import Server
-from mcp_types import CallToolRequestParams, CallToolResult, ListToolsResult, TextContent, Tool
 
-from meshfleet.server.lines import line_streams
-from meshfleet.server.stdio import claimed_stdio
 from meshfleet.server.streams import MessageReader, MessageWriter
-
-if TYPE_CHECKING:
-    from mcp.server.context import ServerRequestContext
+from tests.server.sample_server import message_streams, serve
 
 needs_full_disk = pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-PROGRAM = [sys.executable, __file__]
-Handler = Callable[[], Awaitable[None]]
+RUN_THE_SAMPLE = """
+from meshfleet.server.loading import loading
+with loading():
+    import anyio
+    from tests.server.sample_server import main
+anyio.run(main)
+"""
+PROGRAM = [sys.executable, "-c", RUN_THE_SAMPLE]
 
 
 def line(method: str, request_id: object = None, **params: object) -> bytes:
@@ -74,49 +74,6 @@ def run_program(data: bytes, command: Sequence[str] = PROGRAM) -> subprocess.Com
     return subprocess.run(command, input=data, capture_output=True, timeout=30, check=False)
 
 
-@asynccontextmanager
-async def stdio_streams() -> AsyncGenerator[tuple[MessageReader, MessageWriter]]:
-    """Serve stdin and stdout, which are claimed meanwhile; raises what `claimed_stdio` does."""
-    with claimed_stdio() as (fd_in, fd_out):
-        async with message_streams(fd_in, fd_out) as streams:
-            yield streams
-
-
-@asynccontextmanager
-async def message_streams(fd_in: int, fd_out: int) -> AsyncGenerator[tuple[MessageReader, MessageWriter]]:
-    """Have the SDK speak over two descriptors of any kind, or one twice; they stay the caller's to close."""
-    async with line_streams(fd_in, fd_out) as (lines, writer):
-        yield MessageReader(lines), MessageWriter(writer)
-
-
-def sample_server(wait: Handler = anyio.sleep_forever) -> Server[Any]:
-    """Return a server whose tools echo, wait, crash, or put stray text where the protocol should be."""
-
-    async def call_tool(_: ServerRequestContext[Any, Any], params: CallToolRequestParams) -> CallToolResult:
-        text = str((params.arguments or {}).get("text", "done"))
-        if params.name == "wait":
-            await wait()
-        if params.name == "crash":
-            raise ValueError(text)
-        if params.name == "stray":
-            text = "silent" if os.path.samestat(os.fstat(0), os.stat(os.devnull)) else "open"  # noqa: PTH116
-            print("a stray print")  # noqa: T201 - it is the point
-            subprocess.run(["/bin/sh", "-c", "echo a stray child; cat"], check=True)  # noqa: ASYNC221
-        return CallToolResult(content=[TextContent(type="text", text=text)])
-
-    async def list_tools(*_: object) -> ListToolsResult:
-        return ListToolsResult(tools=[Tool(name="echo", input_schema={"type": "object"})])
-
-    return Server("sample", on_call_tool=call_tool, on_list_tools=list_tools)
-
-
-async def serve(fd_in: int, fd_out: int, wait: Handler = anyio.sleep_forever) -> None:
-    """Serve two descriptors until their input ends."""
-    server = sample_server(wait)
-    async with message_streams(fd_in, fd_out) as (reader, writer):
-        await server.run(reader, writer, server.create_initialization_options())
-
-
 class Wire:
     """Two pipes: the test holds the client's ends and gives the server's to what it tests."""
 
@@ -159,19 +116,9 @@ async def served_from_file(folder: Path, data: bytes) -> list[dict[str, Any]]:
     return answers_in((folder / "out").read_bytes())
 
 
-async def main() -> None:
-    server = sample_server()
-    async with stdio_streams() as (reader, writer):
-        await server.run(reader, writer, server.create_initialization_options())
-
-
 @asynccontextmanager
 async def streams_over(wire: Wire) -> AsyncGenerator[tuple[MessageReader, MessageWriter]]:
     """Have the SDK speak over the server's ends of pipes, for 10 s at most."""
     with anyio.fail_after(10):
         async with message_streams(wire.server_in, wire.server_out) as both:
             yield both
-
-
-if __name__ == "__main__":
-    anyio.run(main)

@@ -16,8 +16,9 @@ from meshfleet.server.envelope import Call, Message
 from meshfleet.server.lines import line_streams
 from meshfleet.server.streams import MessageReader
 from meshfleet.server.unanswered import MOST_AT_ONCE
+from tests.server.sample_server import serve
 from tests.server.serving import PATIENCE_S, environ_for, raw_server
-from tests.server.streams_helpers import HELLO, Wire, answers_in, call, line, ping, serve, streams_over
+from tests.server.streams_helpers import HELLO, Wire, answers_in, call, line, ping, streams_over
 
 pytestmark = pytest.mark.anyio
 

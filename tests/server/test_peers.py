@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -16,6 +17,22 @@ from tests.server.streams_helpers import call
 
 def server_of(prepared: Prepared, agent_id: str) -> Any:
     return raw_server(environ_for(prepared.ledger_file, MESHFLEET_AGENT_ID=agent_id))
+
+
+class Refusing(NamedTuple):
+    """An orchestrator's server and an agent's on one ledger, which never write: they refuse all they are asked."""
+
+    ledger_file: Path
+    orchestrator: RawServer
+    agent: RawServer
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory) -> Generator[Refusing]:
+    prepared = prepare(tmp_path_factory.mktemp("refusing") / "ledger" / "agent-mesh.json")
+    environ = environ_for(prepared.ledger_file)
+    with raw_server(environ) as orchestrator, server_of(prepared, prepared.agents[0]) as agent:
+        yield Refusing(prepared.ledger_file, orchestrator, agent)
 
 
 def actions(ledger: Ledger, message_id: str) -> list[str]:
@@ -100,10 +117,8 @@ def test_a_wait_that_nothing_comes_of_says_so(ledger_file: Path) -> None:
         ({"agent_id": "Analyst"}, "agent_id is 'Analyst', but you are agent"),
     ],
 )
-def test_a_wait_that_can_t_be_is_refused_by_name(ledger_file: Path, arguments: dict[str, object], told: str) -> None:
-    prepared = prepare(ledger_file)
-    with server_of(prepared, prepared.agents[0]) as server:
-        assert refusal_in(server.call("wait_for_messages", **arguments)).startswith(told)
+def test_a_wait_that_can_t_be_is_refused_by_name(refusing: Refusing, arguments: dict[str, object], told: str) -> None:
+    assert refusal_in(refusing.agent.call("wait_for_messages", **arguments)).startswith(told)
 
 
 def test_an_agent_hears_that_nobody_reads_what_it_sent(ledger_file: Path) -> None:
@@ -134,10 +149,8 @@ def test_an_agent_hears_that_nobody_reads_what_it_sent(ledger_file: Path) -> Non
 )
 @pytest.mark.parametrize("of_agent", [False, True])
 def test_a_fleet_whose_order_can_t_be_is_refused_and_nothing_is_written(
-    ledger_file: Path, agents: list[dict[str, object]], told: str, of_agent: bool
+    refusing: Refusing, agents: list[dict[str, object]], told: str, of_agent: bool
 ) -> None:
-    prepared = prepare(ledger_file)
-    more = {"MESHFLEET_AGENT_ID": prepared.agents[0]} if of_agent else {}
-    with raw_server(environ_for(ledger_file, **more)) as server:
-        assert refusal_in(server.call("spawn_fleet", agents=agents)).startswith(told)
-    assert open_ledger(ledger_file).read(lambda view: view.count("fleets")) == 2
+    server = refusing.agent if of_agent else refusing.orchestrator
+    assert refusal_in(server.call("spawn_fleet", agents=agents)).startswith(told)
+    assert open_ledger(refusing.ledger_file).read(lambda view: view.count("fleets")) == 2

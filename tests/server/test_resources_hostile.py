@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
 from pathlib import Path
 
 import anyio
@@ -35,13 +36,22 @@ def test_a_listener_of_what_no_uri_can_be_hears_the_rest_of_what_it_asked_for(le
         assert server.stderr == ""
 
 
+@pytest.fixture(scope="module")
+def without_resources(tmp_path_factory: pytest.TempPathFactory) -> Generator[RawServer]:
+    """A server on an empty ledger, which nothing is written to."""
+    with raw_server(environ_for(tmp_path_factory.mktemp("empty") / "ledger" / "agent-mesh.json")) as server:
+        yield server
+
+
 @pytest.mark.parametrize("uri", [UNDECODABLE, "meshfleet://templates/nothing", ""])
-def test_what_is_not_there_can_not_be_subscribed_to_but_be_unsubscribed_from(ledger_file: Path, uri: str) -> None:
-    with raw_server(environ_for(ledger_file)) as server:
-        refused = server.ask(line("resources/subscribe", 1, uri=uri))["error"]
-        assert (refused["code"], refused["data"]) == (-32002, {"uri": uri})
-        assert server.ask(line("resources/unsubscribe", 2, uri=uri))["result"] == {}
-        assert server.stderr == ""
+def test_what_is_not_there_can_not_be_subscribed_to_but_be_unsubscribed_from(
+    without_resources: RawServer, uri: str
+) -> None:
+    server = without_resources
+    refused = server.ask(line("resources/subscribe", 1, uri=uri))["error"]
+    assert (refused["code"], refused["data"]) == (-32002, {"uri": uri})
+    assert server.ask(line("resources/unsubscribe", 2, uri=uri))["result"] == {}
+    assert server.stderr == ""
 
 
 @pytest.mark.slow

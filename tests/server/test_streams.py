@@ -21,17 +21,15 @@ from mcp_types import ErrorData, JSONRPCError, JSONRPCRequest, JSONRPCResponse
 from pydantic_core import PydanticSerializationError
 
 from meshfleet.server import lines
+from tests.server.sample_server import message_streams, serve, stdio_streams
 from tests.server.streams_helpers import (
     HELLO,
     Wire,
     answers_in,
     call,
     line,
-    message_streams,
     needs_full_disk,
     ping,
-    serve,
-    stdio_streams,
     streams_over,
 )
 

@@ -13,6 +13,7 @@ from mcp import StdioServerParameters
 from mcp.client import Client
 from mcp_types import TextContent
 
+from tests.server.sample_server import stdio_streams
 from tests.server.streams_helpers import (
     HELLO,
     PROGRAM,
@@ -21,7 +22,6 @@ from tests.server.streams_helpers import (
     needs_full_disk,
     ping,
     run_program,
-    stdio_streams,
 )
 
 pytestmark = pytest.mark.anyio
@@ -41,7 +41,7 @@ def test_stdin_and_stdout_are_the_process_s_own_again_afterwards(monkeypatch: py
     monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)  # "before" is to wait in the buffer
     program = """
 import anyio, os, stat
-from tests.server.streams_helpers import stdio_streams
+from tests.server.sample_server import stdio_streams
 
 async def main():
     async with stdio_streams() as (reader, writer):

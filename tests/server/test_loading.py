@@ -12,9 +12,9 @@ from meshfleet.server.loading import loading
 
 @pytest.fixture(autouse=True)
 def collector() -> Generator[None]:
-    """Leave nothing out of the collector's sight in the process that runs the tests."""
+    """Leave no garbage out of the collector's sight in the process that runs the tests."""
+    gc.collect()
     yield
-    gc.unfreeze()
     gc.enable()
 
 

@@ -1,4 +1,8 @@
-"""An MCP client of a meshfleet server of its own, started over stdio; what is asked of it is others' business."""
+"""An MCP client of a meshfleet server of its own, started over stdio; what is asked of it is others' business.
+
+The SDK's client takes a second of processor to load and begins with a question for which the server has to load the
+SDK too. What is needed of the protocol here, a greeting and calls of tools one after the other, is little.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,22 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from mcp.client import Client
-from mcp.client.stdio import StdioServerParameters, stdio_client
-from mcp.shared.exceptions import MCPError
-from mcp_types import Implementation, TextContent
+import anyio
 
 from meshfleet import __version__
+from meshfleet.demo.child import Child, Gone
 from meshfleet.errors import Unavailable
 
 #: Seconds a call may take, as with most clients; the longest is a wait, of 50.
 CALL_TIMEOUT_S: Final = 60.0
 
 OWN_SERVER: Final = (sys.executable, "-P", "-m", "meshfleet", "serve")
+PROTOCOL: Final = "2025-11-25"
+METHOD_NOT_FOUND: Final = -32601
+
+
+class _Unanswered(Exception):
+    """Why a request got no result."""
 
 
 class MeshClient:
@@ -28,17 +36,31 @@ class MeshClient:
 
     Attributes:
         called: The names of the tools it called, in their order.
+        server: The server's name and version, as it says itself.
     """
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, child: Child) -> None:
+        self._child = child
+        self._requests = 0
+        self._turn = anyio.Lock()
         self.called: list[str] = []
+        self.server = ("", "")
 
-    @property
-    def server(self) -> tuple[str, str]:
-        """The server's name and version, as it says itself."""
-        info = self._client.server_info
-        return ("", "") if info is None else (info.name, info.version)
+    async def greet(self) -> None:
+        """Begin the session.
+
+        Raises:
+            Unavailable: The server does not answer as one.
+        """
+        me = {"name": "meshfleet", "version": __version__}
+        try:
+            found = await self._ask("initialize", {"protocolVersion": PROTOCOL, "capabilities": {}, "clientInfo": me})
+            await self._tell({"method": "notifications/initialized"})
+        except _Unanswered as error:
+            raise Unavailable(f"the meshfleet server did not start: {error}") from error
+        info = found.get("serverInfo")
+        if isinstance(info, dict):
+            self.server = (str(info.get("name", "")), str(info.get("version", "")))
 
     async def call(self, tool: str, **arguments: Any) -> dict[str, Any]:
         """Call a tool; returns its result.
@@ -48,14 +70,48 @@ class MeshClient:
         """
         self.called.append(tool)
         try:
-            result = await self._client.call_tool(tool, arguments)
-        except (MCPError, OSError) as error:
+            result = await self._ask("tools/call", {"name": tool, "arguments": arguments})
+        except _Unanswered as error:
             raise Unavailable(f"the meshfleet server did not answer {tool}: {error}") from error
-        text = "".join(part.text for part in result.content if isinstance(part, TextContent))
-        answer = json.loads(text)
-        if result.is_error:
-            raise Unavailable(f"the meshfleet server refused {tool}: {answer.get('error', text)}")
-        return dict(answer)
+        text = _text_of(result)
+        answer = _object_in(text)
+        if result.get("isError"):
+            raise Unavailable(f"the meshfleet server refused {tool}: {(answer or {}).get('error', text)}")
+        if answer is None:
+            raise Unavailable(f"the meshfleet server answered {tool} with what is no JSON object: {text}")
+        return answer
+
+    async def _ask(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            with anyio.fail_after(CALL_TIMEOUT_S):
+                async with self._turn:
+                    self._requests += 1
+                    await self._tell({"id": self._requests, "method": method, "params": params})
+                    return await self._result_of(self._requests)
+        except TimeoutError:
+            raise _Unanswered(f"nothing came within {CALL_TIMEOUT_S:.0f} s") from None
+
+    async def _tell(self, message: Mapping[str, Any]) -> None:
+        line = json.dumps({"jsonrpc": "2.0", **message}, separators=(",", ":")).encode() + b"\n"
+        try:
+            await self._child.send(line)
+        except Gone as error:
+            raise _Unanswered(str(error)) from None
+
+    async def _result_of(self, request_id: int) -> dict[str, Any]:
+        """Read on until a request is answered; a server that asks for something itself is told no."""
+        while True:
+            try:
+                message = _object_in(await self._child.receive_line())
+            except Gone as error:
+                raise _Unanswered(str(error)) from None
+            match message:
+                case {"id": found, "result": dict(result)} if found == request_id:
+                    return result
+                case {"id": found, "error": error} if found == request_id:
+                    raise _Unanswered(str(error.get("message") if isinstance(error, dict) else error))
+                case {"id": int() | str() as asked, "method": _}:
+                    await self._tell({"id": asked, "error": {"code": METHOD_NOT_FOUND, "message": "Method not found"}})
 
 
 @asynccontextmanager
@@ -73,25 +129,26 @@ async def serving(
     Raises:
         Unavailable: It could not be started.
     """
-    program, *arguments = command
-    started = StdioServerParameters(command=program, args=arguments, env=dict(environment), cwd=cwd)
-    with log.open("w", encoding="utf-8") as stderr:
+    with log.open("wb") as stderr:
         try:
-            async with Client(
-                stdio_client(started, errlog=stderr),
-                read_timeout_seconds=CALL_TIMEOUT_S,
-                client_info=Implementation(name="meshfleet", version=__version__),
-            ) as client:
-                yield MeshClient(client)
-        except (MCPError, OSError, BaseExceptionGroup) as error:
-            # the SDK's task groups wrap whatever is raised inside them
-            leaf = _first_leaf(error)
-            if not isinstance(leaf, MCPError | OSError):
-                raise leaf from error
-            raise Unavailable(f"the meshfleet server did not start: {leaf}") from error
+            child = Child(command, environment, cwd, stderr)
+        except (OSError, ValueError) as error:
+            raise Unavailable(f"the meshfleet server did not start: {error}") from error
+        async with child:
+            client = MeshClient(child)
+            await client.greet()
+            yield client
 
 
-def _first_leaf(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+def _text_of(result: Mapping[str, Any]) -> str:
+    parts = result.get("content")
+    told = [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+    return "".join(str(part.get("text", "")) for part in told if part.get("type") == "text")
+
+
+def _object_in(text: str | bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

@@ -176,11 +176,8 @@ class Demo:
             try:
                 await self._run_fleet()
                 went_through = True
-            except MeshfleetError as error:
-                self._failure = str(error)
-            except Exception as error:
-                log.exception("the demo failed")
-                self._failure = f"the demo itself, with {type(error).__name__}: {error}"
+            except Exception as error:  # noqa: BLE001 - whatever it is, the demo has failed, and tells at what
+                self._failure = _told(error)
         self._duration_s = time.monotonic() - began
         if self._signal is not None and not went_through:
             self._stopped_by = int(self._signal)
@@ -316,6 +313,17 @@ async def _answer(environment: Mapping[str, str], *arguments: str) -> str:
         )
         return done.stdout.decode(errors="replace").strip() if done.returncode == 0 else ""
     return ""
+
+
+def _told(error: Exception) -> str:
+    """What a demo failed at; a task group wraps whatever is raised inside it."""
+    cause: BaseException = error
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    if isinstance(cause, MeshfleetError):
+        return str(cause)
+    log.error("the demo failed", exc_info=error)
+    return f"the demo itself, with {type(cause).__name__}: {cause}"
 
 
 def _texts_in(project: Path) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from meshfleet.mesh.fleets import create_fleet
 from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.specs import AgentSpec, FleetOptions
 from meshfleet.model import Row
+from tests.cli import prepared
 from tests.mesh.fleets import open_ledger, start_all
 from tests.server.serving import environ_for
 
@@ -33,16 +33,7 @@ class Shell:
 
     def run(self, *arguments: str, says: str = "", **more: str) -> subprocess.CompletedProcess[str]:
         """Run `meshfleet` with these arguments, and this on standard input."""
-        return subprocess.run(
-            [sys.executable, "-P", "-m", "meshfleet", *arguments],
-            cwd=self.folder,
-            env={**self.environ, **more},
-            input=says,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return prepared.run(*arguments, cwd=self.folder, environ={**self.environ, **more}, says=says)
 
     def ledger(self) -> Ledger:
         """Another process's hold on the same ledger."""

@@ -18,6 +18,7 @@ import pytest
 from meshfleet.cli.events import as_text
 from meshfleet.ledger.event_lines import parsed
 from meshfleet.ledger.events import EventLog, older_log
+from tests.cli import prepared
 
 PATIENCE_S: Final = 20.0
 
@@ -43,8 +44,8 @@ def command(path: Path, *arguments: str) -> tuple[list[str], dict[str, str]]:
 
 
 def inspect(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    argv, environ = command(path, *arguments)
-    return subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    _, environ = command(path, *arguments)
+    return prepared.run("inspect", *arguments, environ=environ)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from meshfleet.cli.init import Options, init
 from meshfleet.cli.setup import files
 from meshfleet.cli.setup.originals import state_folder
 from meshfleet.errors import Busy, Conflict, Invalid, Unavailable
+from tests.cli import prepared
 
 COMMENTED = '{\r\n\t// mine\r\n\t"mcp": {\r\n\t\t"other": {"type": "remote", "url": "u"},\r\n\t},\r\n}\r\n'
 
@@ -48,10 +49,7 @@ def run(
 
 
 def meshfleet(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-P", "-m", "meshfleet", "init", *arguments]
-    return subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False, cwd=cwd
-    )
+    return prepared.run("init", *arguments, cwd=cwd)
 
 
 def entry_in(file: Path) -> Any:

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +24,7 @@ from meshfleet.mesh.settlement import Outcome, settle_attempt
 from meshfleet.mesh.specs import AgentSpec, FleetOptions
 from meshfleet.mesh.supervision import Progress, note_progress
 from meshfleet.model import Reason, TokensRow
+from tests.cli import prepared
 from tests.cli.terminals import in_terminal
 from tests.mesh.fleets import bytes_of, open_ledger, start_all
 
@@ -71,15 +71,8 @@ class Mesh:
 
     def inspect(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         """Run `meshfleet inspect` in a pipe."""
-        return subprocess.run(
-            [sys.executable, "-P", "-m", "meshfleet", "inspect", *arguments],
-            env={**os.environ, "MESHFLEET_DATA_FILE": str(self.file), **environ},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        given = {**os.environ, "MESHFLEET_DATA_FILE": str(self.file), **environ}
+        return prepared.run("inspect", *arguments, environ=given)
 
     def plain(self, *arguments: str) -> list[list[list[str]]]:
         """The tables that a pipe gets, as rows of values."""

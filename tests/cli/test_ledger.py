@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli import prepared
 from tests.cli.terminals import in_terminal
 from tests.ledger.journals import write_behind
 from tests.ledger.rows import send, waiting
@@ -20,11 +21,7 @@ from tests.mesh.fleets import bytes_of, fleet_of
 
 def meshfleet(*arguments: str, ledger: Path) -> subprocess.CompletedProcess[str]:
     """Run the command with its own ledger and nobody to answer questions."""
-    command = [sys.executable, "-P", "-m", "meshfleet", *arguments]
-    environ = {**os.environ, "MESHFLEET_DATA_FILE": str(ledger)}
-    return subprocess.run(
-        command, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
-    )
+    return prepared.run(*arguments, environ={**os.environ, "MESHFLEET_DATA_FILE": str(ledger)})
 
 
 @pytest.fixture

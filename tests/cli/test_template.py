@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from operator import methodcaller
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +16,7 @@ from meshfleet.ledger import Ledger
 from meshfleet.mesh.routing import Router, route_work
 from meshfleet.mesh.templates import TemplateDraft, get_fleet_template, read_agents, save_fleet_template
 from meshfleet.model import Row
+from tests.cli import prepared
 from tests.cli.terminals import in_terminal
 from tests.mesh.fleets import bytes_of, open_ledger
 
@@ -34,16 +34,8 @@ class Shell:
 
     def run(self, *arguments: str, says: str = "") -> subprocess.CompletedProcess[str]:
         """Run `meshfleet template` with these arguments and this on standard input."""
-        return subprocess.run(
-            [sys.executable, "-P", "-m", "meshfleet", "template", *arguments],
-            cwd=self.folder,
-            env={**os.environ, "MESHFLEET_DATA_FILE": str(self.ledger_file), **NOWHERE, "TZ": "UTC"},
-            input=says,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        environ = {**os.environ, "MESHFLEET_DATA_FILE": str(self.ledger_file), **NOWHERE, "TZ": "UTC"}
+        return prepared.run("template", *arguments, cwd=self.folder, environ=environ, says=says)
 
     def ok(self, *arguments: str, says: str = "") -> str:
         """What a run that has to succeed prints."""

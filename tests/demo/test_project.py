@@ -67,6 +67,16 @@ def test_a_scripted_demo_sees_only_its_own_home_and_model(folder: DemoFolder) ->
     assert config["provider"]["scripted"]["options"]["baseURL"] == BASE_URL
 
 
+def test_a_scripted_demo_s_opencode_finds_nothing_it_would_have_to_install(folder: DemoFolder) -> None:
+    environment = scripted_environment(folder, BASE_URL, {})
+
+    beside = folder.home / ".config" / "opencode"
+    assert list((beside / "node_modules").iterdir()) == []
+    locked = json.loads((beside / "package-lock.json").read_text(encoding="utf-8"))
+    assert locked["packages"][""]["dependencies"].keys() == {"@opencode-ai/plugin"}
+    assert environment["npm_config_offline"] == "true"
+
+
 def test_a_live_demo_keeps_the_user_s_configuration_and_only_moves_the_ledger(folder: DemoFolder) -> None:
     theirs = {
         "HOME": "/home/me",

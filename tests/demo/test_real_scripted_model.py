@@ -50,3 +50,7 @@ def test_the_real_opencode_takes_it_for_a_model(tmp_path: Path, opencode_binary:
     assert asked[0].prompt == prompt.read_text(encoding="utf-8")
     assert len(asked) == 2
     assert {path.name for path in folder.project.iterdir()} == before
+    # it took its plugin package for installed, which costs a twelfth of its processor otherwise
+    (log,) = (folder.home / ".local/share/opencode/log").iterdir()
+    assert "install" not in log.read_text(encoding="utf-8")
+    assert list((folder.home / ".config/opencode/node_modules").iterdir()) == []

@@ -58,6 +58,8 @@ _UNWANTED: Final = ("AGENT_MESH_", "MESHFLEET_", "OPENCODE", "XDG_")
 #: The demo's folder lies in one that others may write to; what OpenCode finds above a project is not the demo's.
 _NOTHING_FROM_ABOVE: Final = {"OPENCODE_DISABLE_PROJECT_CONFIG": "1"}
 _PROXIES: Final = frozenset({"all_proxy", "http_proxy", "https_proxy"})
+#: Every start of OpenCode would look for this package, which only plugins need, and try to install it.
+_PLUGIN_PACKAGE: Final = "@opencode-ai/plugin"
 #: Which OpenCode to run is the caller's to say, also here.
 _KEPT: Final = frozenset({"MESHFLEET_OPENCODE"})
 
@@ -107,6 +109,7 @@ def scripted_environment(folder: DemoFolder, base_url: str, environ: Mapping[str
     config = folder.home / ".config" / "opencode" / "opencode.json"
     config.parent.mkdir(parents=True)
     config.write_text(json.dumps(opencode_config(base_url), indent=2) + "\n", encoding="utf-8")
+    _have_nothing_installed(config.parent)
     kept = {
         name: value
         for name, value in environ.items()
@@ -124,10 +127,17 @@ def scripted_environment(folder: DemoFolder, base_url: str, environ: Mapping[str
         "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
         **_NOTHING_FROM_ABOVE,
         "OPENCODE_DISABLE_MODELS_FETCH": "1",
-        # every OpenCode fetches its plugin package in the background, which the demo needs no network for
+        # an OpenCode of another version may want to install something all the same: not over the network
         "npm_config_offline": "true",
         "MESHFLEET_DATA_FILE": str(folder.ledger),
     }
+
+
+def _have_nothing_installed(folder: Path) -> None:
+    """Make it look as if what OpenCode installs beside a configuration were there."""
+    (folder / "node_modules").mkdir()
+    lock = {"packages": {"": {"dependencies": {_PLUGIN_PACKAGE: "*"}}}}
+    (folder / "package-lock.json").write_text(json.dumps(lock) + "\n", encoding="utf-8")
 
 
 def live_environment(folder: DemoFolder, environ: Mapping[str, str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from typing import Final
 import pytest
 
 from meshfleet.settings import beside
+from tests.cli import prepared
 from tests.cli.terminals import on_a_terminal
 from tests.ledger.rows import send
 from tests.ledgers import ledger_at
@@ -52,6 +54,12 @@ def run(line: str, ledger: Path, cwd: Path, **environ: str) -> subprocess.Comple
         timeout=60,
         check=False,
     )
+
+
+def run_without_a_shell(line: str, ledger: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command with what a line gives it, in pipes."""
+    environ = {**os.environ, "MESHFLEET_DATA_FILE": str(ledger), "TMPDIR": str(cwd)}
+    return prepared.run(*shlex.split(line), cwd=cwd, environ=environ)
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -155,7 +163,7 @@ def test_what_the_encoding_lacks_is_printed_as_an_escape(small: Path, tmp_path: 
         ("export nowhere/x", 1, "there is no folder"),
         ("export a.json/x", 1, "not a directory"),
         (f"export {LONG}", 1, "file name too long; choose a shorter name"),
-        ("verify $'line\\nbreak'", 2, r"line\nbreak"),
+        ("verify 'line\nbreak'", 2, r"line\nbreak"),
     ],
 )
 def test_a_path_that_leads_nowhere_is_refused_in_one_line(
@@ -165,7 +173,7 @@ def test_a_path_that_leads_nowhere_is_refused_in_one_line(
     (tmp_path / "a.json").write_text("{}")
     (tmp_path / "link").symlink_to(small)
     os.mkfifo(tmp_path / "pipe")
-    done = run(f"$MESHFLEET {line}", small, tmp_path)
+    done = run_without_a_shell(line, small, tmp_path)
     assert (done.returncode, done.stdout) == (code, "")
     assert said in one_line(done)
 
@@ -183,7 +191,7 @@ def test_a_setting_that_names_no_ledger_is_refused_by_every_command(
     tmp_path: Path, line: str, data_file: str, code: int, said: str
 ) -> None:
     (tmp_path / "folder").mkdir()
-    done = run(f"$MESHFLEET {line}", Path(data_file), tmp_path)
+    done = run_without_a_shell(line, Path(data_file), tmp_path)
     assert (done.returncode, done.stdout) == (code, "")
     assert said in one_line(done)
 

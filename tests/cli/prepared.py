@@ -51,13 +51,15 @@ class _Python:
         self.environ: Final = dict(os.environ)
         self._is_at_work = False
         with theirs:
-            # whoever runs the tests in the background may have SIGINT ignored, which a child would inherit
-            self.process: Final = subprocess.Popen(
+            # it leaves itself to init: there are tests that look which children a worker has
+            subprocess.run(
                 [sys.executable, "-P", __file__, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
+                timeout=PATIENCE_S,
+                check=True,
             )
         self._socket.settimeout(PATIENCE_S)
 
@@ -77,9 +79,10 @@ class _Python:
         return status
 
     def end(self) -> None:
-        """Let it end."""
-        self._socket.close()
-        self.process.wait(timeout=PATIENCE_S)
+        """Have it end, as it does when a worker is killed, too."""
+        with self._socket:
+            self._socket.shutdown(socket.SHUT_WR)
+            self._socket.recv(1)
 
     def _number(self) -> int:
         return int(_NUMBER.unpack(_received(self._socket, _NUMBER.size))[0])
@@ -205,7 +208,10 @@ def _next_command(source: socket.socket) -> list[str]:
 
 
 if __name__ == "__main__":
+    if os.fork() > 0:
+        os._exit(0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.argv[1:] = _next_command(socket.socket(fileno=int(sys.argv[1])))
+    # whoever runs the tests in the background may have it ignored, which a command would inherit
     signal.signal(signal.SIGINT, signal.default_int_handler)
     runpy.run_module("meshfleet", run_name="__main__", alter_sys=True)

@@ -8,10 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+from meshfleet.agents.process import environment_value, process_table
 from tests.cli import prepared
 from tests.mesh.fleets import fleet_of, open_ledger, supervisor
+from tests.server.serving import wait_until
 
 
 def started(*arguments: str, cwd: Path, environ: dict[str, str], says: str = "") -> tuple[int, str, str]:
@@ -56,6 +59,20 @@ def test_much_goes_in_and_out(tmp_path: Path) -> None:
     assert "agents[0] is 7" in done.stderr
     done = prepared.run("completion", "bash")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_it_is_no_child_of_the_tests_and_ends_with_them(tmp_path: Path) -> None:
+    before = psutil.Process().children()
+    script = (
+        "import os; from tests.cli import prepared as p; c = p.prepared_python(); c.__enter__(); p.run('--version')"
+    )
+    mark = str(tmp_path)
+    command = [sys.executable, "-c", f"{script}; os.kill(os.getpid(), 9)"]
+    root = Path(__file__).parents[2]
+    assert subprocess.run(command, env={**os.environ, "MARK": mark}, cwd=root, timeout=60, check=False).returncode == -9
+    wait_until(lambda: not any(environment_value(entry.identity.pid, "MARK") == mark for entry in process_table()))
+    prepared.run("--version")
+    assert psutil.Process().children() == before
 
 
 def test_what_a_python_heeds_only_as_it_starts_is_refused() -> None:

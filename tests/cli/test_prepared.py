@@ -12,6 +12,8 @@ import psutil
 import pytest
 
 from meshfleet.agents.process import environment_value, process_table
+from meshfleet.mesh.specs import AgentSpec
+from meshfleet.mesh.templates import TemplateDraft, save_fleet_template
 from tests.cli import prepared
 from tests.mesh.fleets import fleet_of, open_ledger, supervisor
 from tests.server.serving import wait_until
@@ -29,7 +31,9 @@ def started(*arguments: str, cwd: Path, environ: dict[str, str], says: str = "")
     ("arguments", "says", "more"),
     [
         (["verify"], "", {}),
-        (["inspect", "--timeline", "FLEET"], "", {"TZ": "Asia/Kathmandu"}),
+        (["inspect", "--timeline", "FLEET"], "", {}),
+        (["template", "list"], "", {"TZ": "XYZ-14:45"}),
+        (["template", "show", "bugs"], "", {"TZ": "XYZ-14:45"}),
         (["inspect", "--json"], "", {"MESHFLEET_DATA_FILE": "elsewhere.json"}),
         (["wait", "FLEET", "--timeout", "0.01"], "", {}),
         (["template", "save", "x", "-"], "no JSON", {}),
@@ -44,6 +48,7 @@ def test_it_does_what_one_that_is_started_does(
 ) -> None:
     ledger = open_ledger(ledger_file)
     fleet_id, _ = fleet_of(ledger, "A", by=supervisor())
+    save_fleet_template(ledger, TemplateDraft("bugs", [AgentSpec("A", "x")], ""))
     ledger.close()
     (tmp_path / "team.json").write_text("[]")
     arguments = [fleet_id if word == "FLEET" else word for word in arguments]

@@ -235,9 +235,12 @@ async def test_a_fleet_over_its_budget_is_stopped_and_starts_nothing_more(
     two = replace(settings, max_running=2)
     async with supervisor_with(ledger, two, fake_opencode, clock) as supervisor:
         working = "begin\nsay up\nfinish tool-calls\nhang"
-        prompts = ["begin\nsay up\nfinish tool-calls\nfinish tool-calls\nhang", "begin\nsay up\nhang", working]
-        fleet_id, agent_ids = spawn(ledger, tmp_path, *prompts, **limit)
+        go = tmp_path / "go"
+        spending = f"begin\nsay up\nuntil {go}\nfinish tool-calls\nfinish tool-calls\nhang"
+        fleet_id, agent_ids = spawn(ledger, tmp_path, spending, "begin\nsay up\nhang", working, **limit)
         await look_until(lambda: has_said(settings, agent_ids[1], "up"), supervisor)
+        go.touch()
+        await look_until(lambda: has_said(settings, agent_ids[0], "finish"))
         clock.leap(2)
         assert await settled(ledger, fleet_id, supervisor) == "failed"
     assert [agent_row(ledger, one)["reason"] for one in agent_ids] == ["budget"] * 3

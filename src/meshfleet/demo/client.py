@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import anyio
 
 from meshfleet import __version__
-from meshfleet.demo.child import Child, Gone
+from meshfleet.demo.child import Child, Gone, running
 from meshfleet.errors import Unavailable
 
 #: Seconds a call may take, as with most clients; the longest is a wait, of 50.
@@ -129,15 +129,15 @@ async def serving(
     Raises:
         Unavailable: It could not be started.
     """
-    with log.open("wb") as stderr:
+    async with AsyncExitStack() as stack:
+        stderr = stack.enter_context(log.open("wb"))
         try:
-            child = Child(command, environment, cwd, stderr)
+            child = await stack.enter_async_context(running(command, environment, cwd, stderr))
         except (OSError, ValueError) as error:
             raise Unavailable(f"the meshfleet server did not start: {error}") from error
-        async with child:
-            client = MeshClient(child)
-            await client.greet()
-            yield client
+        client = MeshClient(child)
+        await client.greet()
+        yield client
 
 
 def _text_of(result: Mapping[str, Any]) -> str:

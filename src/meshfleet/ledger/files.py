@@ -107,15 +107,16 @@ class Files:
 
     def read(self, fd: int, offset: int, length: int) -> bytes:
         """Read up to `length` bytes at an offset; fewer only at the end of the file."""
+        part = os.pread(fd, length, offset)
+        if len(part) == length:
+            return part
         parts = []
-        while length > 0:
-            part = os.pread(fd, length, offset)
-            if not part:
-                break
+        while part:
             parts.append(part)
             offset += len(part)
             length -= len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            part = os.pread(fd, length, offset)
+        return b"".join(parts)
 
     def write(self, fd: int, data: bytes, offset: int) -> int:
         """Write at an offset once; returns how many bytes went."""

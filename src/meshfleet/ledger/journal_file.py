@@ -133,12 +133,8 @@ class JournalFile:
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
-    def write(self, line: bytes, *, and_sync: bool = False) -> None:
+    def write(self, line: bytes) -> None:
         """Write a line behind the last one, while nobody else can; the caller moves `offset` when memory has it too.
-
-        Args:
-            line: The line, newline included.
-            and_sync: Whether a sync will follow: the disk then begins at once, while there is something else to do.
 
         Raises:
             Unavailable: The disk refused; the journal is as it was.
@@ -156,13 +152,6 @@ class JournalFile:
             self._cut_back()
             # without numbers: what goes on being refused is to be told once, in the same words
             raise Unavailable(f"can't write to {self.path}: only a part fitted; free some space and try again")
-        if and_sync and not self._syncing.locked():
-            # if it is, the disk is at work for another thread, and the next sync will be for all that wait by then
-            try:  # noqa: SIM105 - contextlib would cost every write
-                self._files.begin_sync(self._fd, self.offset + len(line) - 1)
-            except OSError:
-                # then the sync does all of it
-                pass
 
     def _write(self, line: bytes) -> int:
         """Write a line, and room for others behind it where there is none left; returns how many bytes went."""
@@ -198,6 +187,14 @@ class JournalFile:
         """Return once the journal, and the snapshot it continues, have their names on the disk; raises OSError."""
         self._files.sync_folder(self.path.parent)
         self._names_synced = True
+
+    def begin_sync(self, end: int) -> None:
+        """Have the disk begin to write what ends at `end` bytes, while there is something else to do; never fails."""
+        if self._syncing.locked():
+            # the disk is at work for another thread, and the next sync will be for all that wait by then
+            return
+        with suppress(OSError):
+            self._files.begin_sync(self._fd, end - 1)
 
     def sync(self, end: int, failed_before: int) -> None:
         """Return once everything up to `end` bytes is on the disk, and whatever else was written by then.
@@ -273,6 +270,10 @@ class PendingSync:
         self._journal = journal_file
         self._end = journal_file.offset
         self._failed_before = journal_file.failed_syncs
+
+    def begin(self) -> None:
+        """Have the disk begin, while there is something else to do; never fails."""
+        self._journal.begin_sync(self._end)
 
     def wait(self) -> None:
         """Return once it is so.

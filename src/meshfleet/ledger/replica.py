@@ -108,12 +108,8 @@ class Replica:
         except Moved as moved:
             raise damaged(self.data_file, str(moved)) from None
 
-    def append(self, operations: list[journal.Operation], *, and_sync: bool = False) -> None:
+    def append(self, operations: list[journal.Operation]) -> None:
         """Write a transaction behind the last one and take it in; the caller holds the lock.
-
-        Args:
-            operations: What it changes.
-            and_sync: Whether its sync will be waited for; the disk then begins at once.
 
         Raises:
             Invalid: A row holds what JSON has no word for; nothing was written.
@@ -121,7 +117,7 @@ class Replica:
         """
         line = journal.encode_record(self.seq + 1, operations)
         written_to = self._open_journal()
-        written_to.write(line, and_sync=and_sync)
+        written_to.write(line)
         self.state.apply(operations)
         self.seq += 1
         written_to.offset += len(line)

@@ -152,28 +152,24 @@ class State:
         for operation in operations:
             try:
                 self._apply(operation)
-            except (LookupError, TypeError, ValueError):
+            except (KeyError, TypeError, ValueError):
                 raise Corrupt(
                     f"the journal holds the unknown operation {str(operation)[:80]}; a newer meshfleet may have "
                     "written it: upgrade this one"
                 ) from None
 
     def _apply(self, operation: Operation) -> None:
-        # not by a match statement, whose patterns take twice as long, and this is done for every row that is read
-        kind = operation[0]
-        if kind == PUT:
-            _, table, key, row = operation
-            self.put(table, key, row)
-            return
-        _, first, second = operation
-        if kind == APPEND:
-            self.inboxes.setdefault(first, {})[second] = None
-        elif kind == TAKE:
-            self._take(first, second)
-        elif kind == DROP:
-            self.drop(first, second)
-        else:
-            raise ValueError
+        match operation:
+            case ["put", table, key, row]:
+                self.put(table, key, row)
+            case ["append", agent_id, message_id]:
+                self.inboxes.setdefault(agent_id, {})[message_id] = None
+            case ["take", agent_id, message_id]:
+                self._take(agent_id, message_id)
+            case ["drop", table, key]:
+                self.drop(table, key)
+            case _:
+                raise ValueError
 
     def _take(self, agent_id: str, message_id: str) -> None:
         ids = self.inboxes.get(agent_id)
@@ -306,8 +302,7 @@ class Transaction(View):
     """A view that collects changes and shows them to its own rule; they take effect when the rule returns."""
 
     def __init__(self, state: State, seq: int) -> None:
-        self._state = state
-        self.seq = seq
+        super().__init__(state, seq)
         self.operations: list[Operation] = []
         self.events: list[tuple[str, dict[str, Any]]] = []
         self._changed: dict[tuple[str, str], Row | None] = {}
@@ -315,7 +310,7 @@ class Transaction(View):
 
     def get(self, table: str, key: str) -> Row | None:
         """A row by its key, as this transaction leaves it."""
-        if self._changed and (table, key) in self._changed:
+        if (table, key) in self._changed:
             return self._changed[table, key]
         return self._state.tables[table].get(key)
 

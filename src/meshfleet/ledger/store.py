@@ -134,6 +134,8 @@ class Ledger:
                     if self._has_to_wait_for_the_disk(transaction):
                         pending = self._replica.pending_sync()
                 self._lock.let_others_go_on()
+                if pending is not None:
+                    pending.begin()
                 if transaction.operations:
                     self._compactor.written()
                 if transaction.events:
@@ -216,7 +218,7 @@ class Ledger:
             self._refuse_newer_schema()
             if not self._replica.has_journal:
                 establish(self._replica)
-            self._replica.append(transaction.operations, and_sync=self._durability is Durability.POWER)
+            self._replica.append(transaction.operations)
         return transaction, result
 
     def _has_to_wait_for_the_disk(self, transaction: Transaction) -> bool:
